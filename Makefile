@@ -1,0 +1,55 @@
+# make help lists what there is.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FLAGS   := -trimpath -ldflags "-s -w -X github.com/gregorhq/gregor/internal/cli.version=$(VERSION)"
+N       ?= 1000
+SECONDS_EACH ?= 60
+
+export CGO_ENABLED = 0
+
+.PHONY: help build run test race lint fuzz trial trial-mutants compat bench cross clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## build bin/gregor, a static binary
+	$(GO) build $(FLAGS) -o bin/gregor ./cmd/gregor
+
+run: build ## start a node that keeps its data in ./data
+	./bin/gregor start --data-dir data
+
+test: ## run the tests, in about a minute
+	$(GO) test ./...
+
+race: ## run the tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: ## gofmt, vet and staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+fuzz: ## run every fuzz target for SECONDS_EACH seconds (60)
+	scripts/fuzz $(SECONDS_EACH)
+
+trial: ## live N (1000) simulated lives of a node, each twice
+	$(GO) run ./cmd/trial -n $(N)
+
+trial-mutants: ## find every bug that is planted on purpose
+	$(GO) run ./cmd/trial -mutants
+
+compat: build ## run foreign clients and their suites against a node; CASES=name,… selects, QUICK=1 takes one case per client
+	compat/run
+
+bench: build ## compare with Apache Kafka on this machine; WORKLOADS=name,… selects
+	bench/run
+
+cross: ## build for Linux and macOS, amd64 and arm64, into dist/
+	@for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \
+		echo $$target; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build $(FLAGS) -o dist/gregor-$${target%/*}-$${target#*/} ./cmd/gregor || exit 1; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin dist
