@@ -1,0 +1,113 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/gregorhq/gregor/internal/must"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// considerSnapshot begins a snapshot when enough log has come since the last one. The state is frozen here, in no time; it
+// is written on a loop of its own, so that nothing waits for it; then the log is told, on the disk loop.
+func (n *Node) considerSnapshot() {
+	if n.dumping || n.sinceDump < n.o.SnapshotBytes {
+		return
+	}
+	n.dumping, n.sinceDump = true, 0
+	id, m := snapshotID{n.applied, n.appliedTerm}, n.members
+	dump := n.o.Machine.Snapshot(n.o.Runtime.Now())
+	n.writer.Do(func() {
+		if n.over() {
+			return
+		}
+		err := writeSnapshot(n.o.FS, n.o.Dir, id, m, dump)
+		if errors.Is(err, vfs.ErrNoSpace) {
+			// Nothing rests on it yet: the log goes on being longer than it should, until there is space for the next one.
+			n.o.Log.Warn("there is no space for a snapshot of the metadata; the next one is tried later", "error", err)
+			n.loop.Do(func() { n.dumping = false })
+			return
+		}
+		if err != nil {
+			n.fail(fmt.Errorf("metadata snapshot: %w", err))
+			return
+		}
+		n.disk.Do(func() { n.truncate(id) })
+	})
+}
+
+func (n *Node) over() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.failed || n.closed
+}
+
+// truncate forgets what two snapshots stand for: the log reaches back to the older one, in case the newer one is damaged.
+func (n *Node) truncate(id snapshotID) {
+	if n.over() {
+		return
+	}
+	n.mu.Lock()
+	if id.index > n.store.now.index {
+		n.store.advance(id, n.o.tail)
+	}
+	n.mu.Unlock()
+	oldest, err := dropSnapshots(n.o.FS, n.o.Dir)
+	if err == nil {
+		err = n.wal.snapshotted(id, oldest)
+	}
+	if err != nil {
+		n.fail(fmt.Errorf("metadata log: %w", err))
+		return
+	}
+	n.loop.Do(func() {
+		n.dumping = false
+		n.considerSnapshot()
+	})
+}
+
+// writeReceived makes a snapshot from the leader durable, in place of the log so far, and gives it to the machine.
+func (n *Node) writeReceived(s *raftpb.Snapshot) error {
+	parsed, err := parseSnapshot(s.GetData())
+	if err != nil {
+		return fmt.Errorf("a snapshot from the leader: %w", err)
+	}
+	err = writeSnapshot(n.o.FS, n.o.Dir, parsed.id, parsed.members, func(visit func(batch []byte) error) error {
+		for _, batch := range parsed.batches {
+			if err := visit(batch); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.store.now = parsed.id
+	n.mu.Unlock()
+	n.loop.Do(func() { n.applySnapshot(parsed) })
+	return n.wal.replaced(parsed.id)
+}
+
+func (n *Node) applySnapshot(s snapshot) {
+	must.Be(s.id.index > n.applied, "a snapshot of entry %d comes after %d was applied", s.id.index, n.applied)
+	n.o.Machine.Reset()
+	for _, batch := range s.batches {
+		if err := n.o.Machine.Apply(int64(s.id.index), batch); err != nil {
+			n.fail(fmt.Errorf("a snapshot from the leader: %w", err))
+			return
+		}
+	}
+	n.o.Machine.Publish()
+	n.applied, n.appliedTerm, n.members, n.sinceDump = s.id.index, s.id.term, s.members, 0
+	n.mu.Lock()
+	n.committed = int64(n.applied) + 1
+	committed, listener := n.committed, n.listener
+	n.mu.Unlock()
+	if listener != nil {
+		listener(committed)
+	}
+}
