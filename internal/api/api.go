@@ -1,0 +1,172 @@
+// Package api is one file per Kafka API, and the table of them all.
+//
+// A handler authorizes, shapes and hands on: it keeps no state and never waits. It returns when the ordered part of its
+// work is done and replies, exactly once, when the answer is there. ApiVersions is made from the table, so that an API
+// which does not work is not in it.
+//
+// It promises Kafka's versions and error codes; that what is staged by a produce request is appended before any later
+// request of its connection is looked at; and that a request that cannot be understood closes its connection.
+// The server brings it frames; package node makes it. It does not decide: rooms below do.
+package api
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/controller"
+	"github.com/gregorhq/gregor/internal/group"
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/replica"
+	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/txn"
+	"github.com/gregorhq/gregor/internal/wire"
+)
+
+// Options are the rooms that requests go to.
+type Options struct {
+	Runtime    loop.Runtime
+	Node       kafka.NodeID
+	Image      func() *metadata.Image
+	Replicas   *replica.Manager
+	Groups     *group.Service
+	Controller *controller.Controller
+	Producers  *txn.ProducerIDs
+	// Layers are the configs in effect for a topic, or with "" for the broker, as of an image.
+	Layers func(image *metadata.Image, topic string) config.Layers
+	// Advertised is where a client that came in by some listener reaches this node.
+	Advertised func(peer server.Peer) (host string, port int32)
+	// AfterApplied runs f when this node has applied all metadata that is committed now.
+	AfterApplied func(f func())
+	// Quorum describes the metadata quorum.
+	Quorum func() QuorumState
+	// Features are the levels of features that this software supports.
+	Features []metadata.FeatureRange
+	// Observe is told the key of each request and how long it took to answer; it may be nil.
+	Observe Observer
+}
+
+// Observer counts requests.
+type Observer interface {
+	Request(key int16)
+}
+
+// API is the protocol as the server speaks it.
+type API struct {
+	Options
+	rows [maxAPIKey + 1]*row
+}
+
+// maxAPIKey is the largest key in the table.
+const maxAPIKey = 94
+
+// maxDecodedBytes bounds requests other than Produce: decoded, one may take a hundred times its size in memory.
+const maxDecodedBytes = 16 << 20
+
+// New makes the protocol.
+func New(o Options) *API {
+	a := &API{Options: o}
+	for i := range table {
+		a.rows[table[i].key] = &table[i]
+	}
+	return a
+}
+
+// row is one API.
+type row struct {
+	key      int16
+	min, max int16
+	// serves is the lowest version that is answered, where that is above the lowest advertised.
+	serves int16
+	handle func(a *API, r *request)
+}
+
+// request is one decoded request on its way to its handler.
+type request struct {
+	session *session
+	slot    server.Slot
+	header  wire.Header
+	body    kmsg.Request
+}
+
+// reply answers. The response takes the request's version.
+func (r *request) reply(response kmsg.Response) {
+	response.SetVersion(r.header.Version)
+	r.slot.Send(wire.AppendResponse(r.slot.Buffer(), r.header.Correlation, response), nil)
+}
+
+// client is who asks, as groups know their members.
+func (r *request) client() group.Client {
+	return group.Client{ID: string(r.header.ClientID), Host: "/" + r.session.peer.RemoteHost}
+}
+
+// session is one connection.
+type session struct {
+	api     *API
+	peer    server.Peer
+	drain   *replica.Drain
+	fetches fetchSet
+}
+
+// Open begins a connection's session.
+func (a *API) Open(peer server.Peer) server.Session {
+	return &session{api: a, peer: peer, drain: a.Replicas.NewDrain()}
+}
+
+// Drained appends what the produce requests of this wakeup brought.
+func (s *session) Drained() { s.drain.Flush() }
+
+// Closed lets go of fetches that nobody waits for any more.
+func (s *session) Closed() { s.fetches.cancel() }
+
+// Request dispatches one request.
+func (s *session) Request(frame []byte, slot server.Slot) error {
+	h, err := wire.ParseHeader(frame)
+	if err != nil {
+		return err
+	}
+	row := s.api.rows[h.Key]
+	if row == nil {
+		return fmt.Errorf("%w: %s is not served", wire.ErrMalformed, kmsg.NameForKey(h.Key))
+	}
+	if s.api.Observe != nil {
+		s.api.Observe.Request(h.Key)
+	}
+	if h.Version < row.min || h.Version < row.serves || h.Version > row.max {
+		if h.Key == wire.KeyAPIVersions {
+			s.drain.Flush()
+			unsupportedAPIVersions(s.api, h, slot)
+			return nil
+		}
+		return fmt.Errorf("%w: version %d of %s is not served, versions %d to %d are", wire.ErrMalformed, h.Version, kmsg.NameForKey(h.Key), max(row.min, row.serves), row.max)
+	}
+	if h.Key == wire.KeyProduce {
+		return s.handleProduce(h, slot)
+	}
+	// What the same connection has produced comes before whatever it asks next.
+	s.drain.Flush()
+	if len(frame) > maxDecodedBytes {
+		return fmt.Errorf("%w: a %s request of %d bytes", wire.ErrMalformed, kmsg.NameForKey(h.Key), len(frame))
+	}
+	// The decoded request may outlive the frame, and byte fields of it would lie in the frame.
+	body, err := wire.Decode(h.Key, h.Version, bytes.Clone(h.Body))
+	if err != nil {
+		return err
+	}
+	h.ClientID = bytes.Clone(h.ClientID)
+	h.Body = nil
+	row.handle(s.api, &request{session: s, slot: slot, header: h, body: body})
+	return nil
+}
+
+// message is a text for a nullable field.
+func message(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}

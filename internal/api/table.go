@@ -1,0 +1,46 @@
+package api
+
+// table is every API that works, with the versions of Apache Kafka 4.3 on a broker's listener. Clients read much into
+// it: an API that is here is used, and some clients look at exact ranges, so that these say what Kafka's say.
+var table = []row{
+	// Versions 0 to 2 of Produce are advertised and not served: librdkafka before 2.11 takes a range that does not begin
+	// at 0 as a sign that compression is not supported (KAFKA-18659).
+	{key: 0, min: 0, max: 13, serves: 3},
+	{key: 1, min: 4, max: 18, handle: handleFetch},
+	{key: 2, min: 1, max: 11, handle: handleListOffsets},
+	{key: 3, min: 0, max: 13, handle: handleMetadata},
+	{key: 8, min: 2, max: 10, handle: handleOffsetCommit},
+	{key: 9, min: 1, max: 10, handle: handleOffsetFetch},
+	{key: 10, min: 0, max: 6, handle: handleFindCoordinator},
+	{key: 11, min: 0, max: 9, handle: handleJoinGroup},
+	{key: 12, min: 0, max: 4, handle: handleHeartbeat},
+	{key: 13, min: 0, max: 5, handle: handleLeaveGroup},
+	{key: 14, min: 0, max: 5, handle: handleSyncGroup},
+	{key: 15, min: 0, max: 6, handle: handleDescribeGroups},
+	{key: 16, min: 0, max: 5, handle: handleListGroups},
+	{key: 17, min: 0, max: 1, handle: handleSaslHandshake},
+	{key: 18, min: 0, max: 4, handle: handleAPIVersions},
+	{key: 19, min: 2, max: 7, handle: handleCreateTopics},
+	{key: 20, min: 1, max: 6, handle: handleDeleteTopics},
+	{key: 21, min: 0, max: 2, handle: handleDeleteRecords},
+	{key: 22, min: 0, max: 5, handle: handleInitProducerID},
+	{key: 23, min: 2, max: 4, handle: handleOffsetForLeaderEpoch},
+	{key: 32, min: 1, max: 4, handle: handleDescribeConfigs},
+	{key: 33, min: 0, max: 2, handle: handleAlterConfigs},
+	{key: 35, min: 1, max: 5, handle: handleDescribeLogDirs},
+	{key: 36, min: 0, max: 2, handle: handleSaslAuthenticate},
+	{key: 37, min: 0, max: 3, handle: handleCreatePartitions},
+	{key: 42, min: 0, max: 2, handle: handleDeleteGroups},
+	{key: 43, min: 0, max: 2, handle: handleElectLeaders},
+	{key: 44, min: 0, max: 1, handle: handleIncrementalAlterConfigs},
+	{key: 45, min: 0, max: 1, handle: handleAlterPartitionReassignments},
+	{key: 46, min: 0, max: 0, handle: handleListPartitionReassignments},
+	{key: 47, min: 0, max: 0, handle: handleOffsetDelete},
+	{key: 55, min: 0, max: 2, handle: handleDescribeQuorum},
+	{key: 57, min: 0, max: 2, handle: handleUpdateFeatures},
+	{key: 60, min: 0, max: 2, handle: handleDescribeCluster},
+	{key: 61, min: 0, max: 0, handle: handleDescribeProducers},
+	{key: 64, min: 0, max: 0, handle: handleUnregisterBroker},
+	{key: 74, min: 0, max: 1, handle: handleListConfigResources},
+	{key: 75, min: 0, max: 0, handle: handleDescribeTopicPartitions},
+}

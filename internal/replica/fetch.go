@@ -1,0 +1,254 @@
+package replica
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/wire"
+)
+
+// FetchPartition is what a fetch wants of one partition.
+type FetchPartition struct {
+	Topic       string
+	ID          kafka.TopicID
+	Number      int32
+	Epoch       int32 // the leader epoch that the client believes in, or -1
+	Offset      int64
+	LastEpoch   int32 // of the last record that the client has, or -1 (KIP-595)
+	MaxBytes    int32
+	partition   *Partition
+	unavailable kafka.ErrorCode
+}
+
+// Fetch is one fetch request on its way: read at once where there is enough, otherwise parked until there is.
+type Fetch struct {
+	MaxWait       time.Duration
+	MinBytes      int32
+	MaxBytes      int32
+	ReadCommitted bool
+	// Partitions are read in this order; the first that has anything gives at least one batch (KIP-74).
+	Partitions []FetchPartition
+	// Results are the answers, in the order of the partitions.
+	Results []wire.FetchResult
+	// Done is called once, from anywhere. The results' file ranges are then the callee's to release.
+	Done func(f *Fetch)
+
+	manager *Manager
+	stop    func()
+	signals atomic.Int64
+	timeout atomic.Bool
+}
+
+// fetchOver is more signals than there can ever be.
+const fetchOver = 1 << 40
+
+// Resolve finds a fetched partition among this node's replicas, by topic id where useID says so.
+func (m *Manager) Resolve(p *FetchPartition, useID bool) {
+	var topic *Topic
+	p.partition, p.unavailable = nil, kafka.UnknownTopicOrPartition
+	if useID {
+		topic, p.unavailable = m.TopicByID(p.ID), kafka.UnknownTopicID
+	} else {
+		topic = m.TopicNamed(p.Topic)
+	}
+	if topic == nil {
+		return
+	}
+	p.Topic, p.ID = topic.Name, topic.ID
+	if p.partition = topic.Partition(p.Number); p.partition == nil {
+		p.unavailable = kafka.UnknownTopicOrPartition
+		if int(p.Number) < topic.Count() && p.Number >= 0 {
+			p.unavailable = kafka.NotLeaderOrFollower
+		}
+	}
+}
+
+// Fetch reads, now or when there is enough to read.
+func (m *Manager) Fetch(f *Fetch) {
+	m.Stats.FetchRequests.Add(1)
+	f.manager = m
+	f.Results = slices.Grow(f.Results[:0], len(f.Partitions))
+	if f.read() || f.MaxWait <= 0 {
+		f.finish()
+		return
+	}
+	f.park()
+}
+
+// read reads every partition, and reports whether the answer should go out as it is.
+func (f *Fetch) read() (answer bool) {
+	f.drop()
+	if len(f.Partitions) == 0 {
+		return true
+	}
+	left, total, first := int(f.MaxBytes), 0, true
+	for i := range f.Partitions {
+		want := &f.Partitions[i]
+		f.Results = append(f.Results, wire.NewFetchResult(want.Number))
+		result := &f.Results[len(f.Results)-1]
+		if want.partition == nil {
+			result.Error = want.unavailable
+		} else {
+			want.partition.read(want, result, max(min(left, int(want.MaxBytes)), 0), f.ReadCommitted, first)
+		}
+		if result.Error != kafka.None || result.DivergingEpoch >= 0 {
+			answer = true
+		}
+		if n := result.Records.Size; n > 0 {
+			first = false
+			total += n
+			left -= n
+		}
+	}
+	return answer || total >= int(f.MinBytes)
+}
+
+func (f *Fetch) drop() {
+	for i := range f.Results {
+		f.Results[i].Records.Release()
+	}
+	f.Results = f.Results[:0]
+}
+
+// finish answers. Only one caller gets here.
+func (f *Fetch) finish() {
+	bytes := 0
+	for i := range f.Results {
+		bytes += f.Results[i].Records.Size
+		if f.Results[i].Error != kafka.None {
+			f.manager.Stats.FailedFetch.Add(1)
+		}
+	}
+	f.manager.Stats.BytesOut.Add(int64(bytes))
+	f.Done(f)
+}
+
+// park leaves the fetch with its partitions, which wake it when their high watermarks move.
+func (f *Fetch) park() {
+	// Whoever wakes it before it is wholly parked only leaves word.
+	f.signals.Store(1)
+	for i := range f.Partitions {
+		f.Partitions[i].partition.hold(f)
+	}
+	f.stop = f.manager.after(f.MaxWait, func() {
+		f.timeout.Store(true)
+		f.wake()
+	})
+	// Something may have come between the read and the parking.
+	f.again(1)
+}
+
+// wake reads again, unless somebody else is doing just that and will see why.
+func (f *Fetch) wake() {
+	if n := f.signals.Add(1); n == 1 {
+		f.again(n)
+	}
+}
+
+// again reads until it is clear that no signal came since the last reading began.
+func (f *Fetch) again(n int64) {
+	for {
+		if f.read() || f.timeout.Load() {
+			f.signals.Add(fetchOver)
+			f.unpark()
+			f.finish()
+			return
+		}
+		if f.signals.CompareAndSwap(n, 0) {
+			return
+		}
+		n = f.signals.Load()
+	}
+}
+
+func (f *Fetch) unpark() {
+	if f.stop != nil {
+		f.stop()
+	}
+	for i := range f.Partitions {
+		f.Partitions[i].partition.letGo(f)
+	}
+}
+
+// Cancel answers a parked fetch with what there is, because nobody waits for it any more.
+func (f *Fetch) Cancel() {
+	f.timeout.Store(true)
+	f.wake()
+}
+
+func (p *Partition) hold(f *Fetch) {
+	p.mu.Lock()
+	p.parked = append(p.parked, f)
+	p.mu.Unlock()
+}
+
+func (p *Partition) letGo(f *Fetch) {
+	p.mu.Lock()
+	if i := slices.Index(p.parked, f); i >= 0 {
+		last := len(p.parked) - 1
+		p.parked[i], p.parked[last] = p.parked[last], nil
+		p.parked = p.parked[:last]
+	}
+	p.mu.Unlock()
+}
+
+// read answers for one partition.
+func (p *Partition) read(want *FetchPartition, result *wire.FetchResult, maxBytes int, committed, atLeastOne bool) {
+	p.mu.Lock()
+	code := p.leads(want.Epoch)
+	leader, epoch := p.leader, p.leaderEpoch
+	p.mu.Unlock()
+	if code != kafka.None {
+		result.Error = code
+		if code == kafka.NotLeaderOrFollower || code == kafka.FencedLeaderEpoch {
+			result.Leader, result.LeaderEpoch = leader, epoch
+		}
+		return
+	}
+	log := p.log.Load()
+	limit := p.watermark.Load()
+	result.HighWatermark, result.LastStableOffset, result.LogStart = limit, limit, log.LogStart()
+	if committed {
+		result.Aborted = []wire.AbortedTransaction{}
+	}
+	if want.LastEpoch >= 0 && p.diverges(want, result) {
+		return
+	}
+	if want.Offset > log.End() || want.Offset < result.LogStart {
+		result.Error = kafka.OffsetOutOfRange
+		p.forgetBounds(result)
+		return
+	}
+	if want.Offset >= limit || maxBytes == 0 && !atLeastOne {
+		return
+	}
+	found, err := log.Read(want.Offset, maxBytes, limit, atLeastOne)
+	if err != nil {
+		result.Error = kafka.AsErrorCode(err)
+		p.forgetBounds(result)
+		return
+	}
+	result.Records = wire.Range{File: found.File, Position: found.Position, Size: found.Size}
+}
+
+// forgetBounds takes back what an error does not tell.
+func (p *Partition) forgetBounds(result *wire.FetchResult) {
+	result.HighWatermark, result.LastStableOffset, result.LogStart, result.Aborted = -1, -1, -1, nil
+}
+
+// diverges compares the client's last record with our log: where the epochs part, so do the logs (KIP-595).
+func (p *Partition) diverges(want *FetchPartition, result *wire.FetchResult) bool {
+	epoch, end := p.log.Load().EndOffsetForEpoch(want.LastEpoch)
+	if epoch == want.LastEpoch && end >= want.Offset || epoch < 0 && want.Offset == 0 {
+		return false
+	}
+	if epoch < 0 {
+		result.Error = kafka.OffsetOutOfRange
+		p.forgetBounds(result)
+		return true
+	}
+	result.DivergingEpoch, result.DivergingEnd = epoch, end
+	return true
+}

@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/storage"
+)
+
+// The special timestamps of ListOffsets.
+const (
+	LatestTimestamp          = -1
+	EarliestTimestamp        = -2
+	MaxTimestamp             = -3 // KIP-734
+	EarliestLocalTimestamp   = -4 // KIP-405
+	LatestTieredTimestamp    = -5 // KIP-1005
+	EarliestPendingTimestamp = -6 // KIP-1023
+)
+
+// FoundOffset answers a lookup; offset and timestamp are -1 where there is none.
+type FoundOffset struct {
+	Offset, Timestamp int64
+	LeaderEpoch       int32
+}
+
+var nothingFound = FoundOffset{-1, -1, -1}
+
+// OffsetFor finds an offset by a timestamp, or by one of the special ones.
+func (p *Partition) OffsetFor(timestamp int64, clientEpoch int32, committed bool) (FoundOffset, kafka.ErrorCode) {
+	p.mu.Lock()
+	code, epochStart, epoch := p.leads(clientEpoch), p.epochStart, p.leaderEpoch
+	p.mu.Unlock()
+	if code != kafka.None {
+		return nothingFound, code
+	}
+	log, end := p.log.Load(), p.watermark.Load()
+	if committed {
+		end = p.LastStableOffset()
+	}
+	if end < epochStart && timestamp != EarliestTimestamp && timestamp != EarliestLocalTimestamp {
+		// A new leader does not know yet what was committed; answering now could go back behind an earlier answer.
+		return nothingFound, kafka.OffsetNotAvailable
+	}
+	switch timestamp {
+	case LatestTimestamp:
+		return FoundOffset{end, -1, epoch}, kafka.None
+	case EarliestTimestamp, EarliestLocalTimestamp:
+		start := log.LogStart()
+		return FoundOffset{start, -1, log.EpochAt(start)}, kafka.None
+	case LatestTieredTimestamp:
+		return nothingFound, kafka.None
+	case EarliestPendingTimestamp:
+		return nothingFound, kafka.None
+	case MaxTimestamp:
+		return looked(log.MaxTimestamp(end))
+	}
+	return looked(log.OffsetForTimestamp(timestamp, end))
+}
+
+func looked(found storage.TimestampOffset, ok bool, err error) (FoundOffset, kafka.ErrorCode) {
+	if err != nil {
+		return nothingFound, kafka.AsErrorCode(err)
+	}
+	if !ok {
+		return nothingFound, kafka.None
+	}
+	return FoundOffset{found.Offset, found.Timestamp, found.LeaderEpoch}, kafka.None
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101): the largest epoch not above the one asked for, and where it ends.
+func (p *Partition) EpochEnd(epoch, clientEpoch int32) (found int32, end int64, code kafka.ErrorCode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code := p.leads(clientEpoch); code != kafka.None {
+		return -1, -1, code
+	}
+	log := p.log.Load()
+	if epoch == p.leaderEpoch {
+		return epoch, log.End(), kafka.None
+	}
+	found, end = log.EndOffsetForEpoch(epoch)
+	return found, end, kafka.None
+}
+
+// DeleteRecords moves the log's start up to an offset; -1 means the high watermark. It returns the new start, which is
+// durable once Manager.SaveLogStarts has returned nil.
+func (p *Partition) DeleteRecords(offset int64) (lowWatermark int64, code kafka.ErrorCode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code := p.leads(-1); code != kafka.None {
+		return -1, code
+	}
+	log, watermark := p.log.Load(), p.watermark.Load()
+	if !p.settings.Load().Storage.Delete && p.settings.Load().Storage.Compact {
+		return -1, kafka.PolicyViolation
+	}
+	if offset == -1 {
+		offset = watermark
+	}
+	if offset < 0 || offset > watermark {
+		return -1, kafka.OffsetOutOfRange
+	}
+	if err := log.DeleteRecordsBefore(offset); err != nil {
+		return -1, kafka.AsErrorCode(err)
+	}
+	return log.LogStart(), kafka.None
+}
+
+// Producers lists the idempotent producers that have written here of late.
+func (p *Partition) Producers() ([]storage.ActiveProducer, kafka.ErrorCode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if code := p.leads(-1); code != kafka.None {
+		return nil, code
+	}
+	return p.log.Load().Producers(), kafka.None
+}

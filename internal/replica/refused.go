@@ -1,0 +1,67 @@
+package replica
+
+import (
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/storage"
+)
+
+// refusals remembers which batches of idempotent producers a partition could not take: its log was not open, its disk was
+// full. A log takes any sequence number from a producer that it does not know, because it may have forgotten it. Had it
+// refused the first batch of a new one and taken the second, which is on its way already, the first could never follow.
+type refusals map[int64]refusal
+
+// refusal is the lowest sequence of a producer that was refused and has not come again.
+type refusal struct {
+	epoch    int16
+	sequence int32
+}
+
+// mostRefusals bounds what is remembered.
+const mostRefusals = 10_000
+
+// note remembers that a batch was refused for a reason that will pass.
+func (r *refusals) note(s *Staged) {
+	if len(s.Batch) == 0 {
+		return
+	}
+	producer := s.Batch.Producer()
+	if producer.ID < 0 {
+		return
+	}
+	old, known := (*r)[producer.ID]
+	if known && old.epoch == producer.Epoch && old.sequence <= s.Batch.BaseSequence() {
+		return
+	}
+	if *r == nil || len(*r) >= mostRefusals {
+		*r = refusals{}
+	}
+	(*r)[producer.ID] = refusal{producer.Epoch, s.Batch.BaseSequence()}
+}
+
+// allows reports whether a batch may be tried: nothing before it was refused. What had been and comes again is forgotten.
+func (r refusals) allows(s *Staged) bool {
+	producer := s.Batch.Producer()
+	old, known := r[producer.ID]
+	if !known {
+		return true
+	}
+	if old.epoch == producer.Epoch && s.Batch.BaseSequence() > old.sequence {
+		return false
+	}
+	delete(r, producer.ID)
+	return true
+}
+
+// refuseOvertakers turns away batches before which another of the same producer was refused. The partition's lock is held.
+func (p *Partition) refuseOvertakers(batches []*Staged, appends []*storage.Append, fire *firing) ([]*Staged, []*storage.Append) {
+	kept, keptAppends := batches[:0], appends[:0]
+	for _, s := range batches {
+		if !p.refused.allows(s) {
+			s.refuse(kafka.OutOfOrderSequenceNumber)
+			fire.finish(s)
+			continue
+		}
+		kept, keptAppends = append(kept, s), append(keptAppends, &s.Append)
+	}
+	return kept, keptAppends
+}
