@@ -1,0 +1,256 @@
+package trial
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/node"
+	"github.com/gregorhq/gregor/internal/server"
+)
+
+// dir is the node's data folder.
+const dir = "/gregor"
+
+// life is one process of the node, from its start to its end. When it is dead nothing of it runs any more, and nothing
+// that is still on the stack reaches the disk or a client.
+type life struct {
+	t       *trial
+	number  int
+	node    *node.Node
+	dead    bool
+	ending  bool // a clean stop is under way
+	serving bool
+	skew    time.Duration
+	current *lifeLoop
+	links   []*link
+	failure error     // why the node said it cannot go on
+	unsound time.Time // when a sync of the logs failed in this life; zero for never
+}
+
+// startNode opens the data folder for a new life. Where that fails for a reason it is tried again.
+func (t *trial) startNode() {
+	t.lives++
+	l := &life{t: t, number: t.lives, skew: t.skew}
+	t.life = l
+	t.disk.begin()
+	n, err := node.Open(node.Options{Runtime: l, FS: t.filesystem(l), Dir: dir, Config: t.config, Logger: l.logger(), Failed: l.failed, SnapshotBytes: t.snapshots,
+		Advertised: func(server.Peer) (string, int32) { return "localhost", 9092 }})
+	switch {
+	case l.dead:
+		return // the power went meanwhile, and will come back
+	case err != nil:
+		t.expect(t.disk.struck, "the data folder does not open in life %d: %v", l.number, err)
+		t.logf("life %d does not begin: %v", l.number, err)
+		l.end()
+		t.restartIn(t.between(100*time.Millisecond, time.Second))
+		return
+	}
+	l.node = n
+	t.logf("life %d begins", l.number)
+	n.Start(func() {
+		if !l.dead {
+			l.serving = true
+			t.logf("life %d serves", l.number)
+		}
+	})
+}
+
+func (t *trial) restartIn(d time.Duration) {
+	t.after(d, func() {
+		if t.life == nil {
+			t.startNode()
+		}
+	})
+}
+
+// end makes the life dead: its connections break, and its clients see that.
+func (l *life) end() {
+	if l.dead {
+		return
+	}
+	l.dead, l.serving = true, false
+	if l.t.life == l {
+		l.t.life = nil
+	}
+	for _, k := range l.links {
+		k.breakOff(false)
+	}
+}
+
+// kill ends the process as SIGKILL does: what it wrote stays, synced or not.
+func (t *trial) kill(format string, args ...any) {
+	if t.life == nil {
+		return
+	}
+	t.fault("kill", format, args...)
+	t.life.end()
+	t.restartIn(t.between(time.Millisecond, time.Second))
+}
+
+// powerCut ends the process and loses, of what was not synced, whatever chance says.
+func (t *trial) powerCut(format string, args ...any) {
+	t.fault("power cut", format, args...)
+	t.losePower()
+	if t.life != nil {
+		t.life.end()
+	}
+	t.restartIn(t.between(time.Millisecond, time.Second))
+}
+
+func (t *trial) losePower() {
+	t.memory = t.memory.Crash(t.chance)
+	t.shadow.powerLost()
+}
+
+// stop ends the life in good order.
+func (t *trial) stop() {
+	l := t.life
+	if l == nil || l.ending {
+		return
+	}
+	t.fault("clean restart", "")
+	l.ending, l.serving = true, false
+	for _, k := range l.links {
+		k.breakOff(true)
+	}
+	troubled := t.disk.struck
+	l.node.Stop(func(err error) {
+		if l.dead {
+			return
+		}
+		t.expect(err == nil || troubled || t.disk.struck || l.failure != nil, "life %d does not stop cleanly: %v", l.number, err)
+		t.logf("life %d has stopped: %v", l.number, err)
+		l.end()
+		t.restartIn(t.between(time.Millisecond, 500*time.Millisecond))
+	})
+}
+
+// failed is the node saying that it cannot go on: its process ends, and with it what the system did not keep.
+func (l *life) failed(err error) {
+	if l.dead {
+		return
+	}
+	t := l.t
+	l.failure = err
+	t.expect(t.disk.struck, "life %d cannot go on, and there is no reason: %v", l.number, err)
+	t.fault("node gave up", "%v", err)
+	if t.chance.IntN(2) == 0 {
+		t.losePower()
+	}
+	l.end()
+	t.restartIn(t.between(10*time.Millisecond, time.Second))
+}
+
+// Now is the wall clock of the node, which may be wrong. While a process runs, Go measures differences of times by a clock
+// that does not jump, so that a life keeps the wrong time that it began with.
+func (l *life) Now() time.Time   { return l.t.world.Now().Add(l.skew) }
+func (l *life) Rand() *rand.Rand { return l.t.world.Rand() }
+func (l *life) Loop(name string) loop.Loop {
+	return &lifeLoop{life: l, name: name, disk: strings.HasPrefix(name, "flush ") || name == "raft disk"}
+}
+
+// lifeLoop is an event loop of one life. Each turn comes a little after the one before, as if it had taken some time.
+type lifeLoop struct {
+	life  *life
+	name  string
+	disk  bool // it waits for syncs
+	queue []func()
+	armed bool
+	busy  bool
+}
+
+func (l *lifeLoop) Do(f func()) {
+	l.queue = append(l.queue, f)
+	l.arm()
+}
+
+func (l *lifeLoop) arm() {
+	if l.armed || l.busy || len(l.queue) == 0 || l.life.dead {
+		return
+	}
+	l.armed = true
+	l.life.t.world.Schedule(time.Duration(l.life.t.chance.Int64N(int64(50*time.Microsecond))), l.turn)
+}
+
+func (l *lifeLoop) turn() {
+	l.armed = false
+	if l.life.dead {
+		l.queue = nil
+		return
+	}
+	f := l.queue[0]
+	l.queue = l.queue[1:]
+	before := l.life.current
+	l.busy, l.life.current = true, l
+	f()
+	l.busy, l.life.current = false, before
+	l.arm()
+}
+
+func (l *lifeLoop) After(d time.Duration, f func()) (stop func()) {
+	stopped := false
+	cancel := l.life.t.world.Schedule(d, func() {
+		if stopped || l.life.dead {
+			return
+		}
+		l.Do(func() {
+			if !stopped {
+				f()
+			}
+		})
+	})
+	return func() { stopped = true; cancel() }
+}
+
+// wait is a sync taking its time: the caller's loop is held up, and everything else goes on.
+func (l *life) wait() {
+	t := l.t
+	if l.dead || l.current == nil || !l.current.disk {
+		return
+	}
+	over := false
+	t.world.Schedule(time.Duration(t.slow*float64(t.between(50*time.Microsecond, 2*time.Millisecond))), func() { over = true })
+	held := l.current
+	for !over && !l.dead && !t.ended {
+		l.current = nil
+		t.world.Step()
+	}
+	l.current = held
+}
+
+// logger passes on what the node says.
+func (l *life) logger() *slog.Logger {
+	if l.t.o.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(lines{l}, &slog.HandlerOptions{Level: slog.LevelInfo,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+}
+
+type lines struct{ life *life }
+
+func (w lines) Write(p []byte) (int, error) {
+	if !w.life.dead {
+		w.life.t.logf("node %d: %s", w.life.number, strings.TrimRight(string(p), "\n"))
+	}
+	return len(p), nil
+}
+
+// image loads the node's metadata again from a snapshot, which must make the same (invariant 32).
+func (t *trial) image(when string) {
+	if t.life == nil || t.life.node == nil {
+		return
+	}
+	first, second, err := reload(t.life.node.Image())
+	t.expect(err == nil, "the snapshot of the metadata %s does not load: %v", when, err)
+	t.expect(first == second, "the snapshot of the metadata %s loads as something else: %s", when, fmt.Sprintf("%q instead of %q", second, first))
+}

@@ -1,0 +1,148 @@
+package trial
+
+import (
+	"time"
+)
+
+// nemesis lets faults happen. Each seed draws which kinds it knows, so that some stories are about one thing only.
+type nemesis struct {
+	t       *trial
+	kinds   []func(*nemesis)
+	every   time.Duration
+	left    int
+	slowly  int // one connection in so many reads slowly, 0 for none
+	stopped bool
+}
+
+// kinds of faults. The order is part of what a seed means.
+var kinds = []func(*nemesis){
+	(*nemesis).kill, (*nemesis).powerCut, (*nemesis).powerCutSoon, (*nemesis).restart, (*nemesis).failSync, (*nemesis).failWrite,
+	(*nemesis).fullDisk, (*nemesis).slowDisk, (*nemesis).jump, (*nemesis).cutLinks, (*nemesis).powerCutInRecovery, (*nemesis).failRead,
+	(*nemesis).killInSync,
+}
+
+func newNemesis(t *trial) *nemesis {
+	n := &nemesis{t: t, every: t.between(300*time.Millisecond, 4*time.Second), left: t.o.Faults}
+	if n.left < 0 {
+		n.left = 1 << 20
+	}
+	for _, k := range kinds {
+		if t.chance.IntN(2) == 0 {
+			n.kinds = append(n.kinds, k)
+		}
+	}
+	if len(n.kinds) == 0 {
+		n.kinds = kinds[1:2]
+	}
+	if t.chance.IntN(3) == 0 {
+		n.slowly = 2 + t.chance.IntN(8)
+	}
+	return n
+}
+
+func (n *nemesis) start() {
+	if n.stopped || n.left <= 0 {
+		return
+	}
+	n.t.after(n.t.between(n.every/4, 2*n.every), func() {
+		if n.stopped {
+			return
+		}
+		n.left--
+		n.kinds[n.t.chance.IntN(len(n.kinds))](n)
+		n.start()
+	})
+}
+
+func (n *nemesis) stop() { n.stopped = true }
+
+func (n *nemesis) slowReader() bool {
+	if n.slowly == 0 || n.stopped || n.t.chance.IntN(n.slowly) > 0 {
+		return false
+	}
+	n.t.faults["slow reader"]++
+	return true
+}
+
+func (n *nemesis) kill()     { n.t.kill("now") }
+func (n *nemesis) powerCut() { n.t.powerCut("now") }
+func (n *nemesis) restart()  { n.t.stop() }
+
+// powerCutSoon takes the power away in the middle of something.
+func (n *nemesis) powerCutSoon() { n.t.disk.powerAt = 1 + n.t.chance.IntN(40) }
+
+// powerCutInRecovery takes the power away, and again while the node recovers from that.
+func (n *nemesis) powerCutInRecovery() {
+	n.t.powerCut("now")
+	n.t.disk.powerAt = 1 + n.t.chance.IntN(60)
+}
+
+// killInSync kills the process while it waits for the disk, and takes the power away from the next one: what the first had
+// written and not made durable, the second may have relied on.
+func (n *nemesis) killInSync() {
+	t := n.t
+	t.slow = 200
+	t.after(t.between(10*time.Millisecond, 400*time.Millisecond), func() {
+		t.kill("while the disk is slow")
+		t.slow = 1
+		t.after(t.between(time.Second, 2*time.Second), func() {
+			if !n.stopped {
+				t.powerCut("after a kill")
+			}
+		})
+	})
+}
+
+func (n *nemesis) folder() string {
+	return []string{"/logs/", "/logs/", "/metadata/", "/"}[n.t.chance.IntN(4)]
+}
+
+func (n *nemesis) failSync() {
+	op := []string{"sync", "sync", "sync", "syncdir"}[n.t.chance.IntN(4)]
+	n.t.disk.failing = append(n.t.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
+}
+
+func (n *nemesis) failWrite() {
+	op := []string{"write", "write", "truncate", "create", "rename", "remove"}[n.t.chance.IntN(6)]
+	n.t.disk.failing = append(n.t.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
+}
+
+func (n *nemesis) failRead() {
+	n.t.disk.failing = append(n.t.disk.failing, failing{op: "read", folder: n.folder(), after: n.t.chance.IntN(30), err: errIO})
+}
+
+func (n *nemesis) fullDisk() {
+	n.t.disk.full = n.folder()
+	n.t.fault("full disk", "%s", n.t.disk.full)
+	n.t.after(n.t.between(50*time.Millisecond, 4*time.Second), func() { n.t.disk.full = "" })
+}
+
+func (n *nemesis) slowDisk() {
+	if n.t.healing {
+		return
+	}
+	n.t.slow = float64(10 + n.t.chance.IntN(300))
+	n.t.fault("slow disk", "%v times", n.t.slow)
+	n.t.after(n.t.between(100*time.Millisecond, 4*time.Second), func() { n.t.slow = 1 })
+}
+
+// jump sets the wall clock wrong.
+func (n *nemesis) jump() {
+	n.t.skew += n.t.between(-2*time.Minute, 2*time.Minute)
+	n.t.fault("clock jump", "to %v", n.t.skew)
+}
+
+// cutLinks breaks some connections.
+func (n *nemesis) cutLinks() {
+	l := n.t.life
+	if l == nil {
+		return
+	}
+	n.t.fault("connections cut", "")
+	all := n.t.chance.IntN(2) == 0
+	for _, k := range l.links {
+		if all || n.t.chance.IntN(3) == 0 {
+			k.breakOff(false)
+		}
+	}
+}

@@ -1,0 +1,272 @@
+// Package trial is a whole node through its worst days, judged by what its clients were promised.
+//
+// One seed is one life story: a node on a disk in memory, clients that speak the protocol to it by frames, and faults:
+// crashes, power cuts at any write, syncs that fail, full and slow disks, clocks that jump, connections that break. A
+// shadow remembers what was acknowledged and what was read, and complains when the node contradicts it.
+//
+// It promises that a seed tells the same story each time, so that a failure is found again by its number; and that a
+// complaint is about a promise that the node broke, never about one that it did not make.
+// The command trial and tests run it. It needs the chance that etcd's raft draws from crypto/rand to be seeded by its
+// caller. It does not know how the node works inside, except for the metadata image that it loads again.
+package trial
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sort"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/sim"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// Options change what a seed says.
+type Options struct {
+	// Faults is how many faults strike at most; negative is as many as the seed has.
+	Faults int
+	// Length is how long faults may strike, 0 for what the seed says.
+	Length time.Duration
+	// Mutant is a bug that is planted on purpose, nil for none.
+	Mutant *Mutant
+	// Script, if it is set, is lived instead of a story that the seed draws.
+	Script *Script
+	// Log is told what happens; it may be nil.
+	Log func(line string)
+}
+
+// Result is what became of one seed.
+type Result struct {
+	Seed    uint64
+	Failure string // what promise was broken; "" for none
+	Events  uint64
+	Trace   uint64
+	Lived   time.Duration // simulated
+	Faults  map[string]int
+	Counts  map[string]int // what clients did
+}
+
+// epilogue is how long everything may take to be well again when the faults have stopped (invariant 38).
+const epilogue = 30 * time.Second
+
+// broken is the panic value of a broken promise.
+type broken struct{ text string }
+
+// trial is one run.
+type trial struct {
+	o      Options
+	world  *sim.World
+	chance *rand.Rand // of the workload and the faults; the world has its own
+	config config.Static
+	// snapshots is how much metadata log makes a snapshot due.
+	snapshots int64
+	memory    *vfs.Memory
+	disk      trouble
+	life      *life
+	lives     int
+	skew      time.Duration // how far the wall clock is off
+	slow      float64       // how many times slower disks are than they should be
+	shadow    *shadow
+
+	actors  []actor
+	nemesis *nemesis
+	healing bool // no more faults, no more new work
+	ended   bool
+	faults  map[string]int
+	counts  map[string]int
+}
+
+// actor is a simulated client program.
+type actor interface {
+	start()
+	// idle reports whether everything it began has come to its end. It begins nothing new while the trial heals.
+	idle() bool
+	String() string
+}
+
+func newTrial(seed uint64, o Options) *trial {
+	t := &trial{o: o, world: sim.New(seed), chance: rand.New(rand.NewPCG(seed, 0x74726961)), slow: 1,
+		memory: vfs.NewMemory(), faults: map[string]int{}, counts: map[string]int{}}
+	t.shadow = newShadow(t)
+	return t
+}
+
+// Run lives one seed.
+func Run(seed uint64, o Options) (r Result) {
+	t := newTrial(seed, o)
+	r.Seed = seed
+	defer func() {
+		if p := recover(); p != nil {
+			r.Failure = explain(p)
+			t.logf("BROKEN: %s", r.Failure)
+		}
+		r.Events, r.Trace, r.Lived = t.world.Steps(), t.world.Trace(), t.world.Now().Sub(sim.Epoch)
+		r.Faults, r.Counts = t.faults, t.counts
+	}()
+	if o.Script != nil {
+		t.play(o.Script)
+	} else {
+		t.live()
+	}
+	return r
+}
+
+// explain says what a panic was about. What is not a broken promise is a broken node, and says where.
+func explain(p any) string {
+	if b, ok := p.(broken); ok {
+		return b.text
+	}
+	return fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
+}
+
+func (t *trial) live() {
+	t.config, t.snapshots = t.o.Mutant.plant(t.drawConfig()), 200+t.chance.Int64N(5000)
+	t.cast()
+	t.startNode()
+	for _, a := range t.actors {
+		late := 2 * time.Second
+		if t.chance.IntN(4) == 0 {
+			late = 12 * time.Second
+		}
+		t.after(t.between(0, late), a.start)
+	}
+	length := t.between(8*time.Second, 25*time.Second)
+	if t.o.Length > 0 {
+		length = t.o.Length
+	}
+	t.nemesis = newNemesis(t)
+	t.nemesis.start()
+	t.runUntil(length, func() bool { return false })
+	t.heal()
+	t.expect(t.runUntil(epilogue, t.quiet), "liveness: %s after the last fault: %s", epilogue, t.restless())
+	t.lastRites()
+}
+
+// drawConfig makes segments and intervals so small that everything happens within seconds.
+func (t *trial) drawConfig() config.Static {
+	return config.Static{
+		"node.id": "0", "log.segment.bytes": fmt.Sprint(500 + t.chance.IntN(6000)), "log.roll.ms": fmt.Sprint(1500 + t.chance.IntN(20000)),
+		"log.index.interval.bytes": fmt.Sprint(t.chance.IntN(1000)), "log.segment.delete.delay.ms": fmt.Sprint(t.chance.IntN(3000)),
+		"offsets.topic.num.partitions": fmt.Sprint(1 + t.chance.IntN(3)), "offsets.topic.segment.bytes": fmt.Sprint(1000 + t.chance.IntN(10000)),
+		"offsets.topic.replication.factor": "1", "group.initial.rebalance.delay.ms": fmt.Sprint(t.chance.IntN(500)),
+		"log.retention.check.interval.ms": fmt.Sprint(500 + t.chance.IntN(5000)), "log.cleaner.backoff.ms": fmt.Sprint(500 + t.chance.IntN(5000)),
+		"log.flush.offset.checkpoint.interval.ms": fmt.Sprint(500 + t.chance.IntN(10000)), "group.min.session.timeout.ms": "500",
+		"log.cleaner.min.cleanable.ratio": "0.1", "auto.create.topics.enable": "false",
+	}
+}
+
+// heal ends all faults and lets the clients finish what they began.
+func (t *trial) heal() {
+	t.logf("healing")
+	t.healing, t.slow = true, 1
+	t.disk.heal()
+	if t.disk.unread {
+		t.stop()
+	}
+	if t.nemesis != nil {
+		t.nemesis.stop()
+	}
+}
+
+// quiet reports whether the node serves and every client has come to its end.
+func (t *trial) quiet() bool {
+	if t.life == nil || !t.life.serving {
+		return false
+	}
+	for _, a := range t.actors {
+		if !a.idle() {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *trial) restless() string {
+	var names []string
+	if t.life == nil || !t.life.serving {
+		names = append(names, "the node does not serve")
+	}
+	for _, a := range t.actors {
+		if !a.idle() {
+			names = append(names, a.String())
+		}
+	}
+	return fmt.Sprint(names)
+}
+
+// lastRites crashes the node a last time and reads everything there is.
+func (t *trial) lastRites() {
+	t.image("before the last crash")
+	if t.chance.IntN(2) == 0 {
+		t.powerCut("at the end")
+	} else {
+		t.kill("at the end")
+	}
+	reader := newAuditor(t)
+	reader.start()
+	t.expect(t.runUntil(epilogue, reader.idle), "liveness: %s after the last crash: %s", epilogue, reader)
+	t.image("after the last crash")
+	t.shadow.final()
+	t.ended = true
+	if t.life != nil {
+		t.life.dead = true
+	}
+}
+
+// after runs f once, d from now.
+func (t *trial) after(d time.Duration, f func()) (stop func()) {
+	return t.world.Schedule(d, func() {
+		if !t.ended {
+			f()
+		}
+	})
+}
+
+// runUntil lets time pass until done holds, for at most d.
+func (t *trial) runUntil(d time.Duration, done func() bool) bool {
+	over := false
+	stop := t.world.Schedule(d, func() { over = true })
+	for !over && !done() {
+		t.world.Step()
+	}
+	stop()
+	return done()
+}
+
+func (t *trial) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(t.chance.Int64N(int64(to-from)))
+}
+
+// expect complains unless a promise was kept.
+func (t *trial) expect(kept bool, format string, args ...any) {
+	if !kept {
+		panic(broken{fmt.Sprintf(format, args...)})
+	}
+}
+
+func (t *trial) logf(format string, args ...any) {
+	if t.o.Log != nil {
+		t.o.Log(fmt.Sprintf("%12s %s", t.world.Now().Sub(sim.Epoch).Round(time.Microsecond), fmt.Sprintf(format, args...)))
+	}
+}
+
+// fault counts a fault and says so.
+func (t *trial) fault(kind, format string, args ...any) {
+	t.faults[kind]++
+	t.world.Note(kind)
+	t.logf("FAULT %s %s", kind, fmt.Sprintf(format, args...))
+}
+
+// done counts something that clients did.
+func (t *trial) done(what string, n int) { t.counts[what] += n }
+
+// sorted lists the keys of a map in order.
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m { // any order
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
