@@ -1,0 +1,278 @@
+// Package daemon is a node in a process: files, sockets, signals, HTTP.
+//
+// It promises that Start returns when clients are served, that Close leaves the data folder as after a clean shutdown,
+// and that a node which cannot go on ends its process with an error that says what to do.
+// The command line and gregortest use it. It decides nothing about what a node does.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/node"
+	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/vfs"
+)
+
+// Daemon is a running node.
+type Daemon struct {
+	node       *node.Node
+	server     *server.Server
+	http       *httpServer
+	logger     *slog.Logger
+	advertised map[string]listener
+	addresses  []net.Addr
+	requests   requestCounts
+	ready      chan struct{}
+	failed     chan error
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// Config is what Start needs.
+type Config struct {
+	Static config.Static
+	FS     vfs.FS // nil for the real disk
+	Dir    string // the data folder; "" for what Static says
+	HTTP   string // as in Options
+	Logger *slog.Logger
+}
+
+// startTimeout is how long a node may take to serve. Recovery of a large folder after a crash is the longest part.
+const startTimeout = 10 * time.Minute
+
+// Start starts a node and waits until it serves.
+func Start(c Config) (*Daemon, error) {
+	layers := config.Layers{Static: c.Static.Layer()}
+	listens, err := listeners(layers)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{logger: c.Logger, ready: make(chan struct{}), failed: make(chan error, 1)}
+	if d.logger == nil {
+		d.logger = slog.New(slog.DiscardHandler)
+	}
+	if d.advertised, err = advertised(layers); err != nil {
+		return nil, err
+	}
+	if c.Dir == "" {
+		if c.Dir, err = dataDir(layers); err != nil {
+			return nil, err
+		}
+	}
+	if c.FS == nil {
+		c.FS = vfs.OS(false)
+	}
+	// The ports are taken first: a second node on the same port must not get as far as the first one's files.
+	sockets, err := d.listen(listens)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openNode(c, listens); err != nil {
+		closeAll(sockets)
+		return nil, err
+	}
+	if err := d.serve(c, layers, listens, sockets); err != nil {
+		closeAll(sockets)
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Daemon) listen(listens []listener) ([]net.Listener, error) {
+	var sockets []net.Listener
+	for _, l := range listens {
+		socket, err := net.Listen("tcp", net.JoinHostPort(l.host, strconv.Itoa(l.port)))
+		if err != nil {
+			closeAll(sockets)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return nil, fmt.Errorf("cannot listen on %s: another program has the port; choose one with --listen HOST:PORT", net.JoinHostPort(l.host, strconv.Itoa(l.port)))
+			}
+			return nil, fmt.Errorf("cannot listen: %w", err)
+		}
+		sockets = append(sockets, socket)
+		d.addresses = append(d.addresses, socket.Addr())
+	}
+	return sockets, nil
+}
+
+func closeAll(sockets []net.Listener) {
+	for _, s := range sockets {
+		_ = s.Close()
+	}
+}
+
+func (d *Daemon) openNode(c Config, listens []listener) (err error) {
+	d.node, err = node.Open(node.Options{
+		Runtime: loop.Real(), FS: c.FS, Dir: c.Dir, Config: c.Static, Logger: d.logger,
+		Endpoints: d.endpoints(listens), Advertised: d.advertise, Failed: d.fail, Observe: &d.requests,
+	})
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("the data folder %s is in use by another gregor: stop it, or choose another folder with --data-dir", c.Dir)
+	}
+	return err
+}
+
+// endpoints are where other nodes reach this one.
+func (d *Daemon) endpoints(listens []listener) []metadata.Endpoint {
+	var all []metadata.Endpoint
+	for i, l := range listens {
+		e := metadata.Endpoint{Listener: l.name, Host: l.host, Port: uint16(d.addresses[i].(*net.TCPAddr).Port)}
+		if a, ok := d.advertisedFor(l.name); ok {
+			e.Host, e.Port = a.host, uint16(a.port)
+		} else if ip := net.ParseIP(l.host); l.host == "" || ip != nil && ip.IsUnspecified() {
+			if name, err := os.Hostname(); err == nil {
+				e.Host = name
+			}
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func (d *Daemon) advertisedFor(name string) (listener, bool) {
+	if a, ok := d.advertised[name]; ok {
+		return a, true
+	}
+	a, ok := d.advertised[""]
+	return a, ok
+}
+
+// advertise is the address that a client is told: what was set, or the one that it reached us at, which it can reach.
+func (d *Daemon) advertise(peer server.Peer) (host string, port int32) {
+	if a, ok := d.advertisedFor(peer.Listener); ok {
+		return a.host, int32(a.port)
+	}
+	return peer.LocalHost, int32(peer.LocalPort)
+}
+
+func (d *Daemon) serve(c Config, layers config.Layers, listens []listener, sockets []net.Listener) error {
+	d.server = server.New(server.Config{
+		MaxRequestBytes:     int32(layers.Int("socket.request.max.bytes")),
+		MaxQueuedBytes:      layers.Int("queued.max.request.bytes"),
+		MaxIdle:             time.Duration(layers.Int("connections.max.idle.ms")) * time.Millisecond,
+		MaxConnections:      int(layers.Int("max.connections")),
+		MaxConnectionsPerIP: int(layers.Int("max.connections.per.ip")),
+		Logger:              d.logger,
+	}, d.node.API)
+	if err := d.serveHTTP(c.HTTP); err != nil {
+		return err
+	}
+	d.node.Start(func() { close(d.ready) })
+	select {
+	case <-d.ready:
+	case err := <-d.failed:
+		return err
+	case <-time.After(startTimeout):
+		return fmt.Errorf("the node did not become ready within %v", startTimeout)
+	}
+	for i, socket := range sockets {
+		if err := d.server.Serve(listens[i].name, socket); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default:
+	}
+}
+
+// Failed receives why the node cannot go on.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+// Addresses are those that the node listens on.
+func (d *Daemon) Addresses() []net.Addr { return d.addresses }
+
+// Node is the node.
+func (d *Daemon) Node() *node.Node { return d.node }
+
+// Close stops serving, and leaves the data folder as after a clean shutdown.
+func (d *Daemon) Close() error {
+	d.closeOnce.Do(func() {
+		d.server.Close()
+		d.closeErr = d.stopNode()
+		d.http.close()
+	})
+	return d.closeErr
+}
+
+// stopTimeout is how long a clean shutdown may take; what it did not get done, the next start recovers.
+const stopTimeout = 2 * time.Minute
+
+func (d *Daemon) stopNode() error {
+	done := make(chan error, 1)
+	d.node.Stop(func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("the node did not stop within %v", stopTimeout)
+	}
+}
+
+// Run runs a node until it is told to stop by a signal, and reports what went wrong.
+func Run(ctx context.Context, o Options, logger *slog.Logger, started func(d *Daemon, dir string)) error {
+	began := time.Now()
+	static, notices, err := o.Resolve()
+	if err != nil {
+		return err
+	}
+	for _, notice := range notices {
+		logger.Info(notice)
+	}
+	tune()
+	dir, err := dataDir(config.Layers{Static: static.Layer()})
+	if err != nil {
+		return err
+	}
+	d, err := Start(Config{Static: static, Dir: dir, HTTP: o.HTTP, Logger: logger})
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "node", int(d.node.ID()), "cluster", d.node.ClusterID(), "listeners", fmt.Sprint(d.addresses),
+		"http", d.http.address(), "data", dir, "started_in", time.Since(began).Round(time.Millisecond))
+	if started != nil {
+		started(d, dir)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	select {
+	case <-ctx.Done():
+		stop() // a second signal ends the process at once
+		logger.Info("stopping")
+		err := d.Close()
+		logger.Info("stopped")
+		return err
+	case err := <-d.failed:
+		return fmt.Errorf("the node stops: %w", err)
+	}
+}
+
+// tune fits the Go runtime to a broker: a thread that waits for the disk must not hold up those that serve the network,
+// and buffers are pooled, so that collecting garbage often would only cost.
+func tune() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + 2)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+}
