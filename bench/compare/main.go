@@ -1,0 +1,280 @@
+// Command compare runs the same loads against Gregor and Apache Kafka, one system at a time and in turns, on one machine,
+// and writes tables with the ratios. bench/run builds what it needs and starts it.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/record"
+)
+
+type config struct {
+	cache, gregor, results, scratch string
+	workloads                       []string
+	rounds                          int
+	scale                           float64
+}
+
+// figures are what one run of a workload measured, by name.
+type figures map[string]float64
+
+func main() {
+	var c config
+	var only string
+	flag.StringVar(&c.cache, "cache", "bench/.cache", "folder with what was built and fetched")
+	flag.StringVar(&c.gregor, "gregor", "bin/gregor", "the binary to measure")
+	flag.StringVar(&c.results, "results", "bench/results", "folder for the tables")
+	flag.StringVar(&only, "workloads", "", "names, comma-separated; empty for all")
+	flag.IntVar(&c.rounds, "rounds", 2, "turns of each system")
+	flag.Float64Var(&c.scale, "scale", 1, "size of each load")
+	flag.Parse()
+	for name := range strings.SplitSeq(only, ",") {
+		if name != "" {
+			c.workloads = append(c.workloads, name)
+		}
+	}
+	if err := run(c); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(c config) (err error) {
+	if c.scratch, err = os.MkdirTemp("", "gregor-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(c.scratch)
+	var report strings.Builder
+	header(&report, c)
+	all := systems(c)
+	name := filepath.Join(c.results, time.Now().UTC().Format("2006-01-02-1504")+"-"+commit()+".md")
+	var failures []error
+	for _, w := range workloads(c) {
+		if len(c.workloads) > 0 && !slices.Contains(c.workloads, w.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s\n", w.name)
+		results, err := measure(c, w, all)
+		if err != nil {
+			// An hour's work is not thrown away for one workload that failed.
+			failures = append(failures, fmt.Errorf("%s: %w", w.name, err))
+			fmt.Fprintln(os.Stderr, "  failed:", err)
+			continue
+		}
+		table(&report, w, all, results)
+		if err := os.WriteFile(name, []byte(report.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	fmt.Print(report.String())
+	return errors.Join(failures...)
+}
+
+func commit() string {
+	out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func header(w *strings.Builder, c config) {
+	cpu := "unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "model name") {
+				cpu = strings.TrimSpace(value)
+			}
+		}
+	}
+	load, _ := os.ReadFile("/proc/loadavg")
+	kernel, _ := exec.Command("uname", "-sr").Output()
+	fmt.Fprintf(w, "# Benchmark, %s, commit %s\n\n", time.Now().UTC().Format("2006-01-02 15:04"), commit())
+	fmt.Fprintf(w, "Machine: %d cores of %s, %s, %s. Load before: %s", runtime.NumCPU(), cpu, strings.TrimSpace(string(kernel)), runtime.Version(), load)
+	fmt.Fprintf(w, "\nCommand: `make bench` with ROUNDS=%d SCALE=%g WORKLOADS=%s. Clients and broker share the cores.\n\n", c.rounds, c.scale, strings.Join(c.workloads, ","))
+	fmt.Fprintf(w, "Medians over the rounds; the systems took turns, forwards and backwards. `×` is the ratio to Kafka with its defaults.\nBroker CPU is that of all threads of its process, per 1e9 bytes of record values (of batches for the raw client).\n")
+}
+
+// measure runs a workload on each system in turns: A B C, C B A, …
+func measure(c config, w workload, all []system) (map[string][]figures, error) {
+	results := map[string][]figures{}
+	for round := range c.rounds {
+		order := slices.Clone(all)
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			if w.skip != nil && w.skip(s.name) {
+				continue
+			}
+			r, err := start(c, s)
+			if err != nil {
+				return nil, err
+			}
+			f, err := w.run(r)
+			if err != nil {
+				r.discard()
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			f["start_s"] = r.startup
+			if !w.killed {
+				f["peak_mb"] = peakMB(r.pid())
+			}
+			results[s.name] = append(results[s.name], f)
+			fmt.Fprintf(os.Stderr, "  %-32s %s\n", s.name, brief(w, f))
+			r.discard()
+		}
+	}
+	return results, nil
+}
+
+func brief(w workload, f figures) string {
+	var parts []string
+	for _, column := range w.columns {
+		if v, ok := f[column]; ok {
+			parts = append(parts, column+"="+number(v))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func table(out *strings.Builder, w workload, all []system, results map[string][]figures) {
+	fmt.Fprintf(out, "\n## %s\n\n%s\n\n", w.name, w.what)
+	fmt.Fprintf(out, "| system | %s |\n|--|%s\n", strings.Join(w.columns, " | "), strings.Repeat("--|", len(w.columns)))
+	for _, s := range all {
+		if len(results[s.name]) == 0 {
+			continue
+		}
+		cells := make([]string, len(w.columns))
+		for i, column := range w.columns {
+			v, base := median(results[s.name], column), median(results["kafka"], column)
+			cells[i] = number(v)
+			if s.name != "kafka" && base > 0 && v > 0 {
+				cells[i] += fmt.Sprintf(" (%.2f×)", v/base)
+			}
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", s.name, strings.Join(cells, " | "))
+	}
+}
+
+func median(all []figures, column string) float64 {
+	var values []float64
+	for _, f := range all {
+		if v, ok := f[column]; ok {
+			values = append(values, v)
+		}
+	}
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+}
+
+func number(v float64) string {
+	switch {
+	case v == 0:
+		return "–"
+	case math.Abs(v) >= 10000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case math.Abs(v) >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case math.Abs(v) >= 1:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 3, 64)
+}
+
+// cpuOf is the CPU seconds that a process has used over all threads that it has.
+func cpuOf(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / 100
+}
+
+func statusMB(pid int, key string) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			kb, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
+
+func peakMB(pid int) float64     { return statusMB(pid, "VmHWM") }
+func residentMB(pid int) float64 { return statusMB(pid, "VmRSS") }
+
+// prewarm writes and deletes a file as large as what is about to be written. On a virtual machine, memory that the host
+// has taken back costs ten times as much to write to as memory that was just used, for every system alike.
+func (r *running) prewarm(bytes float64) {
+	name := r.dir + ".prewarm"
+	f, err := os.Create(name)
+	if err != nil {
+		return
+	}
+	block := make([]byte, 1<<20)
+	for written := 0.0; written < bytes; written += float64(len(block)) {
+		if _, err := f.Write(block); err != nil {
+			break
+		}
+	}
+	_ = f.Close()
+	_ = os.Remove(name)
+}
+
+// load runs a load generator while the broker's CPU time is watched. bytes is how much it moves.
+func (r *running) load(bytes float64, name string, args ...string) (figures, string, error) {
+	before := cpuOf(r.pid())
+	cmd := exec.Command(name, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, "", fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, lastLine(string(out)))
+	}
+	f := figures{"cpu_s_per_gb": (cpuOf(r.pid()) - before) / (bytes / 1e9)}
+	return f, string(out), nil
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// jsonFigures reads the numbers of a JSON line into figures.
+func (f figures) jsonFigures(line string) error {
+	var values map[string]any
+	if err := json.Unmarshal([]byte(lastLine(line)), &values); err != nil {
+		return fmt.Errorf("%w: %q", err, lastLine(line))
+	}
+	for key, value := range values {
+		if v, ok := value.(float64); ok {
+			f[key] = v
+		}
+	}
+	return nil
+}
+
+func oneRecord() []byte {
+	b := record.NewBuilder(record.Plain())
+	b.Add(time.Now().UnixMilli(), nil, []byte("first"))
+	return b.Build()
+}
