@@ -222,10 +222,8 @@ func (s *segment) indexed(file vfs.File, size int64, holds func(*indexEntry) boo
 		if int64(e.position) >= size {
 			return 0, nil // written since: the caller sees less of the segment than the index does
 		}
-		w := newWalker(file, int64(e.position), size)
-		b, err := w.peek()
-		w.close()
-		if err == nil && b.LastOffset() == s.base+int64(e.last) {
+		last, err := lastOffsetAt(file, int64(e.position), size)
+		if err == nil && last == s.base+int64(e.last) {
 			return int64(e.position), nil
 		}
 		if err != nil && !errors.Is(err, errCorruptLog) {
@@ -236,6 +234,18 @@ func (s *segment) indexed(file vfs.File, size int64, holds func(*indexEntry) boo
 		}
 	}
 	return 0, nil
+}
+
+// lastOffsetAt is the last offset of the batch at a position. The batch itself is in the walker's buffer, which is
+// another reader's as soon as the walker is closed.
+func lastOffsetAt(file vfs.File, position, size int64) (int64, error) {
+	w := newWalker(file, position, size)
+	defer w.close()
+	b, err := w.peek()
+	if err != nil {
+		return 0, err
+	}
+	return b.LastOffset(), nil
 }
 
 // loadIndex returns the segment's index, from disk if it must.
