@@ -58,7 +58,9 @@ type Observer interface {
 // API is the protocol as the server speaks it.
 type API struct {
 	Options
-	rows [maxAPIKey + 1]*row
+	rows       [maxAPIKey + 1]*row
+	nodes      map[int16]*row // requests of our own, between nodes
+	advertised []*row
 }
 
 // maxAPIKey is the largest key in the table.
@@ -69,11 +71,27 @@ const maxDecodedBytes = 16 << 20
 
 // New makes the protocol.
 func New(o Options) *API {
-	a := &API{Options: o}
+	a := &API{Options: o, nodes: map[int16]*row{}}
 	for i := range table {
 		a.rows[table[i].key] = &table[i]
+		a.advertised = append(a.advertised, &table[i])
+	}
+	for i := range nodeTable {
+		if key := nodeTable[i].key; key <= maxAPIKey {
+			a.rows[key] = &nodeTable[i]
+		} else {
+			a.nodes[key] = &nodeTable[i]
+		}
 	}
 	return a
+}
+
+// row finds an API by its key; nil where it is not served.
+func (a *API) row(key int16) *row {
+	if key >= 0 && key <= maxAPIKey {
+		return a.rows[key]
+	}
+	return a.nodes[key]
 }
 
 // row is one API.
@@ -129,7 +147,7 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	if err != nil {
 		return err
 	}
-	row := s.api.rows[h.Key]
+	row := s.api.row(h.Key)
 	if row == nil {
 		return fmt.Errorf("%w: %s is not served", wire.ErrMalformed, kmsg.NameForKey(h.Key))
 	}

@@ -23,10 +23,8 @@ func handleAPIVersions(a *API, r *request) {
 		r.reply(resp)
 		return
 	}
-	for _, row := range a.rows {
-		if row != nil {
-			resp.ApiKeys = append(resp.ApiKeys, apiKey(row))
-		}
+	for _, row := range a.advertised {
+		resp.ApiKeys = append(resp.ApiKeys, apiKey(row))
 	}
 	a.features(resp, req.Version)
 	r.reply(resp)

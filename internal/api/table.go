@@ -1,5 +1,7 @@
 package api
 
+import "github.com/gregorhq/gregor/internal/wire"
+
 // table is every API that works, with the versions of Apache Kafka 4.3 on a broker's listener. Clients read much into
 // it: an API that is here is used, and some clients look at exact ranges, so that these say what Kafka's say.
 var table = []row{
@@ -43,4 +45,9 @@ var table = []row{
 	{key: 64, min: 0, max: 0, handle: handleUnregisterBroker},
 	{key: 74, min: 0, max: 1, handle: handleListConfigResources},
 	{key: 75, min: 0, max: 0, handle: handleDescribeTopicPartitions},
+}
+
+// nodeTable is what the nodes of a cluster ask each other. It is served and never advertised.
+var nodeTable = []row{
+	{key: wire.KeyProgress, handle: handleProgress},
 }

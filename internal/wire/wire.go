@@ -56,11 +56,16 @@ var flexibleFrom = func() (from [maxKey + 1]int16) {
 	return from
 }()
 
-// Known reports whether the key names an API of the protocol at all, whether or not it is served.
-func Known(key int16) bool { return key >= 0 && key <= maxKey }
+// Known reports whether the key names an API of the protocol at all, or one between nodes, whether or not it is served.
+func Known(key int16) bool { return key >= 0 && key <= maxKey || ours(key) }
+
+// ours reports whether the key names a request of our own.
+func ours(key int16) bool { return key >= KeyProgress && key < peerKeys }
 
 // Flexible reports whether a version of an API uses compact encodings and tagged fields.
-func Flexible(key, version int16) bool { return Known(key) && version >= flexibleFrom[key] }
+func Flexible(key, version int16) bool {
+	return ours(key) || Known(key) && version >= flexibleFrom[key]
+}
 
 // ParseHeader reads the header of a request frame (without its size prefix). The header of an unknown API or version is
 // read as far as it can be, so that ApiVersions can be answered whatever version a client asks for.
@@ -89,7 +94,9 @@ func ParseHeader(frame []byte) (Header, error) {
 
 // Decode reads a request's body. What it returns may alias body.
 func Decode(key, version int16, body []byte) (request kmsg.Request, err error) {
-	request = kmsg.RequestForKey(key)
+	if request = newPeerRequest(key); request == nil {
+		request = kmsg.RequestForKey(key)
+	}
 	if request == nil {
 		return nil, fmt.Errorf("%w: unknown API key %d", ErrMalformed, key)
 	}
@@ -153,6 +160,13 @@ func (r *reader) int16() int16 {
 func (r *reader) int32() int32 {
 	if b := r.take(4); b != nil {
 		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (r *reader) int64() int64 {
+	if b := r.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
