@@ -12,7 +12,11 @@ import (
 // what is there, and what is missing at the end reads as zero.
 const (
 	KeyProgress = 10_000 + iota
-	peerKeys    // one above the last
+	KeyRaft
+	KeyFetchMetadata
+	KeyJoinCluster
+	KeyForward
+	peerKeys // one above the last
 )
 
 // DurableTag is the tagged field of a partition in a follower's Fetch that says how far its log is durable, an int64.
@@ -31,6 +35,14 @@ func newPeerRequest(key int16) kmsg.Request {
 	switch key {
 	case KeyProgress:
 		return new(ProgressRequest)
+	case KeyRaft:
+		return new(RaftRequest)
+	case KeyFetchMetadata:
+		return new(FetchMetadataRequest)
+	case KeyJoinCluster:
+		return new(JoinClusterRequest)
+	case KeyForward:
+		return new(ForwardRequest)
 	}
 	return nil
 }

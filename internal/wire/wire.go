@@ -150,6 +150,11 @@ func (r *reader) take(n int) []byte {
 	return out
 }
 
+func (r *reader) bool() bool {
+	b := r.take(1)
+	return b != nil && b[0] != 0
+}
+
 func (r *reader) int16() int16 {
 	if b := r.take(2); b != nil {
 		return int16(binary.BigEndian.Uint16(b))
@@ -197,6 +202,8 @@ func (r *reader) compactBytes() []byte {
 	}
 	return r.take(int(n - 1))
 }
+
+func (r *reader) string() string { return string(r.compactBytes()) }
 
 // arrayLength reads the length of an array whose elements take at least min bytes each; a null array has length 0.
 func (r *reader) arrayLength(compact bool, min int) int {
