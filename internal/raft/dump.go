@@ -10,13 +10,14 @@ import (
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
-// considerSnapshot begins a snapshot when enough log has come since the last one. The state is frozen here, in no time; it
+// considerSnapshot begins a snapshot when enough log has come since the last one, or when the members have changed: one who is
+// new needs a snapshot that it is in. The state is frozen here, in no time; it
 // is written on a loop of its own, so that nothing waits for it; then the log is told, on the disk loop.
 func (n *Node) considerSnapshot() {
-	if n.dumping || n.sinceDump < n.o.SnapshotBytes {
+	if n.dumping || n.sinceDump < n.o.SnapshotBytes && n.members.equal(n.dumpOf) || n.known > n.applied || n.applied == 0 {
 		return
 	}
-	n.dumping, n.sinceDump = true, 0
+	n.dumping, n.sinceDump, n.dumpOf = true, 0, n.members
 	id, m := snapshotID{n.applied, n.appliedTerm}, n.members
 	dump := n.o.Machine.Snapshot(n.o.Runtime.Now())
 	n.writer.Do(func() {
@@ -86,7 +87,7 @@ func (n *Node) writeReceived(s *raftpb.Snapshot) error {
 		return err
 	}
 	n.mu.Lock()
-	n.store.now = parsed.id
+	n.store.now, n.store.members = parsed.id, parsed.members
 	n.mu.Unlock()
 	n.loop.Do(func() { n.applySnapshot(parsed) })
 	return n.wal.replaced(parsed.id)
@@ -94,20 +95,38 @@ func (n *Node) writeReceived(s *raftpb.Snapshot) error {
 
 func (n *Node) applySnapshot(s snapshot) {
 	must.Be(s.id.index > n.applied, "a snapshot of entry %d comes after %d was applied", s.id.index, n.applied)
-	n.o.Machine.Reset()
-	for _, batch := range s.batches {
-		if err := n.o.Machine.Apply(int64(s.id.index), batch); err != nil {
+	// What was pulled as an observer may be more than the snapshot has.
+	if s.id.index > n.known {
+		if err := n.load(s.id.index, s.batches); err != nil {
 			n.fail(fmt.Errorf("a snapshot from the leader: %w", err))
 			return
 		}
 	}
+	n.applied, n.appliedTerm, n.members, n.sinceDump, n.dumpOf = s.id.index, s.id.term, s.members, 0, s.members
+	n.tellCommitted()
+}
+
+// load gives the machine a whole state.
+func (n *Node) load(index uint64, batches [][]byte) error {
+	n.o.Machine.Reset()
+	for _, batch := range batches {
+		if err := n.o.Machine.Apply(int64(index), batch); err != nil {
+			return err
+		}
+	}
 	n.o.Machine.Publish()
-	n.applied, n.appliedTerm, n.members, n.sinceDump = s.id.index, s.id.term, s.members, 0
+	n.known, n.recent = index, recent{floor: index}
+	return nil
+}
+
+// tellCommitted tells the one who listens, and those who wait for more, what the machine knows by now.
+func (n *Node) tellCommitted() {
 	n.mu.Lock()
-	n.committed = int64(n.applied) + 1
+	n.committed = int64(max(n.applied, n.known)) + 1
 	committed, listener := n.committed, n.listener
 	n.mu.Unlock()
 	if listener != nil {
 		listener(committed)
 	}
+	n.serveWaiting()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/must"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -87,8 +88,11 @@ func (o *Options) format() (identity, error) {
 	if err := o.clearUnfinished(); err != nil {
 		return identity{}, err
 	}
+	if o.Joining != 0 {
+		return o.formatJoiner()
+	}
 	chance := o.Runtime.Rand()
-	i := identity{cluster: o.ClusterID, node: o.Node, raft: newRaftID(chance)}
+	i := identity{cluster: o.ClusterID, node: o.Node, raft: NewID(chance)}
 	if i.cluster == "" {
 		i.cluster = newClusterID(chance)
 	}
@@ -100,18 +104,46 @@ func (o *Options) format() (identity, error) {
 		}
 		return nil
 	}
-	id := snapshotID{index: 1, term: 1}
-	if err := writeSnapshot(o.FS, o.Dir, id, members{voters: []uint64{i.raft}}, first); err != nil {
-		return i, err
+	return i, o.lay(i, snapshotID{index: 1, term: 1}, members{voters: []uint64{i.raft}}, first)
+}
+
+// formatJoiner makes an observer of a directory that holds nothing. Its snapshot is of nothing, before the first entry, and has
+// no members: whoever is no voter never begins an election, and so never founds a cluster.
+func (o *Options) formatJoiner() (identity, error) {
+	i := identity{cluster: o.ClusterID, node: o.Node, raft: o.Joining}
+	must.Be(i.cluster != "", "a node joins a cluster without a name")
+	nothing := func(func(batch []byte) error) error { return nil }
+	return i, o.lay(i, snapshotID{}, members{}, nothing)
+}
+
+// lay writes the first snapshot, the empty log behind it, and the identity last.
+func (o *Options) lay(i identity, id snapshotID, m members, first func(visit func(batch []byte) error) error) error {
+	if err := writeSnapshot(o.FS, o.Dir, id, m, first); err != nil {
+		return err
 	}
 	log, err := createWAL(o.FS, o.Dir, i.raft, hardState{term: id.term, commit: id.index}, id)
 	if err != nil {
-		return i, err
+		return err
 	}
 	if err := log.close(); err != nil {
-		return i, err
+		return err
 	}
-	return i, writeIdentity(o.FS, o.Dir, i)
+	return writeIdentity(o.FS, o.Dir, i)
+}
+
+// Identity is whose a metadata directory is.
+type Identity struct {
+	Cluster string
+	Node    kafka.NodeID
+}
+
+// Identify says whose a metadata directory is; ok is false where it belongs to nobody yet.
+func Identify(fs vfs.FS, dir string) (id Identity, ok bool, err error) {
+	i, err := readIdentity(fs, dir)
+	if errors.Is(err, vfs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	return Identity{i.cluster, i.node}, err == nil, err
 }
 
 // clearUnfinished removes the log of a formatting that did not come to its end. A log in which anything happened is not
@@ -137,9 +169,9 @@ func (o *Options) clearUnfinished() error {
 	return nil
 }
 
-// newRaftID draws an id that no other metadata directory has: a member whose disk was wiped is another member, and can
+// NewID draws a raft id that no other metadata directory has: a member whose disk was wiped is another member, and can
 // never vote a second time in a term.
-func newRaftID(chance *rand.Rand) uint64 {
+func NewID(chance *rand.Rand) uint64 {
 	for {
 		// The largest numbers name raft's local threads, and zero names nobody.
 		if id := chance.Uint64(); id != 0 && id < 1<<63 {

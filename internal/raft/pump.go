@@ -124,7 +124,7 @@ func (n *Node) apply() {
 		return
 	}
 	n.send(outbox)
-	before := n.applied
+	before, knew := n.applied, n.known
 	for _, m := range messages {
 		for _, e := range m.GetEntries() {
 			if err := n.applyEntry(e); err != nil {
@@ -133,7 +133,7 @@ func (n *Node) apply() {
 			}
 		}
 	}
-	if n.applied > before {
+	if n.known > knew {
 		n.o.Machine.Publish()
 	}
 	n.mu.Lock()
@@ -141,12 +141,14 @@ func (n *Node) apply() {
 		n.deliver(m.GetResponses())
 	}
 	n.pump()
-	n.committed = int64(n.applied) + 1
-	committed, listener := n.committed, n.listener
-	leads, term := n.leads, n.term
+	leads, term, leader := n.leads, n.term, n.leader
 	n.mu.Unlock()
-	if n.applied > before && listener != nil {
-		listener(committed)
+	if n.applied > before {
+		n.tellCommitted()
+	}
+	if leader != n.told {
+		n.told = leader
+		n.release()
 	}
 	// Until an entry of its own term is applied, a leader does not know what was committed before it.
 	n.step(int32(term), leads && n.appliedTerm == term)
@@ -157,10 +159,11 @@ func (n *Node) applyEntry(e *raftpb.Entry) error {
 	n.sinceDump += int64(len(e.GetData())) + entryHeader
 	switch e.GetType() {
 	case raftpb.EntryNormal:
-		if isBatch(e) {
+		if isBatch(e) && e.GetIndex() > n.known {
 			if err := n.o.Machine.Apply(int64(e.GetIndex()), e.GetData()); err != nil {
 				return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
 			}
+			n.recent.add(e.GetIndex(), e.GetData())
 		}
 	default:
 		if err := n.applyMembers(e); err != nil {
@@ -168,6 +171,7 @@ func (n *Node) applyEntry(e *raftpb.Entry) error {
 		}
 	}
 	n.applied, n.appliedTerm = e.GetIndex(), e.GetTerm()
+	n.known = max(n.known, n.applied)
 	return nil
 }
 
@@ -188,7 +192,10 @@ func (n *Node) applyMembers(e *raftpb.Entry) error {
 	}
 	n.mu.Lock()
 	n.members = membersOf(n.raw.ApplyConfChange(change))
+	n.store.members = n.members
 	n.mu.Unlock()
+	n.o.Log.Info("the members of the metadata quorum are others", "voters", n.describe(n.members.voters),
+		"learners", n.describe(n.members.learners), "from", n.describe(n.members.outgoing))
 	return nil
 }
 
@@ -203,6 +210,9 @@ func (n *Node) step(epoch int32, leads bool) {
 		n.active = epoch
 		n.o.OnLeader(epoch, true)
 	}
+	if n.active == 0 && n.yielding != nil {
+		n.yielding()
+	}
 }
 
 func (n *Node) send(messages []*raftpb.Message) {
@@ -212,7 +222,7 @@ func (n *Node) send(messages []*raftpb.Message) {
 		}
 		data, err := proto.Marshal(m)
 		must.NoError(err, "encode a message of raft")
-		n.o.Transport.Send(m.GetTo(), data)
+		n.o.Transport.Send(m.GetTo(), data, m.GetType() == raftpb.MsgSnap)
 	}
 }
 
@@ -230,6 +240,7 @@ func (n *Node) Step(message []byte) error {
 	if n.failed || n.closed {
 		return nil
 	}
+	n.heard[m.GetFrom()] = n.o.Runtime.Now()
 	_ = n.raw.Step(m) // raft drops what makes no sense to it
 	n.pump()
 	return nil
@@ -268,6 +279,7 @@ func (n *Node) fail(err error) {
 	}
 	n.loop.Do(func() {
 		n.step(0, false)
+		n.release()
 		n.o.Failed(err)
 	})
 }

@@ -61,7 +61,7 @@ type pipe struct {
 	life *member
 }
 
-func (p *pipe) Send(to uint64, message []byte) {
+func (p *pipe) Send(to uint64, message []byte, _ bool) {
 	for copies := 1 + p.q.chance.IntN(20)/19; copies > 0; copies-- {
 		lost := p.q.chance.IntN(100) < p.q.loss
 		p.q.world.Schedule(time.Duration(1+p.q.chance.IntN(8))*time.Millisecond, func() {

@@ -4,9 +4,11 @@
 // It promises that nothing is acknowledged, voted or committed before it is synced; that committed batches reach this
 // node's machine in order, each exactly once in a run; that what is wrong on disk, other than an unfinished end, is refused
 // and not repaired; and that a disk error is final: it is reported once and nothing is acknowledged afterwards.
+// A Node that is no member is an observer: it pulls what is committed from others and gives it to the same machine. The leader
+// makes members of observers, one or three or five of them voters, and replaces those that have left the cluster.
 // A Node is a statemachine.Log for the active controller. Package node opens it and is told when this node leads.
-// It does not know what a batch says, except that an empty entry says nothing. It does not carry messages between nodes: a
-// Transport does. It is the only package that imports go.etcd.io/raft, and no other sees its types.
+// It does not know what a batch says, except that an empty entry says nothing; who is where a Roster tells it, which is made
+// of what the batches say. It is the only package that imports go.etcd.io/raft, and no other sees its types.
 package raft
 
 import (
@@ -23,12 +25,16 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 const (
-	tick = 100 * time.Millisecond
-	// An election begins when a leader was not heard for 1 to 2 seconds (KIP-595's default is 1 to 2 as well).
+	tick = 50 * time.Millisecond
+	// aloneTick is the tick of a leader that has nobody to lead.
+	aloneTick = 100 * time.Millisecond
+	// An election begins when a leader was not heard for half a second to a second (KIP-595's default is 1 to 2). Most begin
+	// sooner: see Disconnected.
 	electionTicks = 10
 	// maxUncommitted is how many bytes of entries may be proposed and not committed.
 	maxUncommitted = 16 << 20
@@ -53,8 +59,27 @@ type Machine interface {
 
 // Transport carries messages to other members. It may lose, repeat and reorder them, but not change them.
 type Transport interface {
-	// Send takes a message for a member, by its raft id, and does not wait. Whoever receives it calls Step.
-	Send(to uint64, message []byte)
+	// Send takes a message for a member, by its raft id, and does not wait. Whoever receives it calls Step. What has become
+	// of a message that holds a snapshot has to be told to ReportSnapshot.
+	Send(to uint64, message []byte, snapshot bool)
+}
+
+// Roster says who is in the cluster and where. It is made of the metadata, and of whatever else this node knows.
+type Roster interface {
+	// Registered are the brokers of the cluster, by node id.
+	Registered() []Registered
+	// Known are addresses of other nodes, any of which may tell what is committed. It may be empty.
+	Known() []peer.Address
+}
+
+// Registered is a broker that could be a member of the quorum.
+type Registered struct {
+	ID      uint64 // its raft id; 0 where it has told none
+	Node    kafka.NodeID
+	Address peer.Address
+	Alive   bool
+	// Barred says that the broker must not be a member, because an operator has said so.
+	Barred bool
 }
 
 // Options are what a node is made of.
@@ -65,14 +90,26 @@ type Options struct {
 	Node    kafka.NodeID
 	// ClusterID names the cluster if the directory is new; empty for a random one.
 	ClusterID string
+	// Joining is the raft id of a new directory whose node joins the cluster that ClusterID names, as NewID has drawn it; 0 for
+	// a new directory that founds a cluster.
+	Joining uint64
 	// Bootstrap makes the first state of a new cluster, as Machine.Snapshot would dump it.
 	Bootstrap func(clusterID string) [][]byte
 	Machine   Machine
 	// OnLeader is told when this node begins to lead in an epoch, with everything of earlier epochs committed and applied, and
 	// when it stops to. It is called on the raft loop.
 	OnLeader func(epoch int32, leads bool)
-	// Transport may be nil where this is the only member.
+	// Peers carries what goes to other nodes, and Roster says who they are; both are nil where there are none.
+	Peers  peer.Network
+	Roster Roster
+	// Self is where others reach this node.
+	Self peer.Address
+	// Voters is how many members vote, at most; 0 for 3.
+	Voters int
+	// Transport is how messages reach other members; nil for one over Peers.
 	Transport Transport
+	// Silent is told of a member that cannot be reached, often; it may be nil.
+	Silent func(kafka.NodeID)
 	// Failed is told once why the node cannot go on; its process has to end.
 	Failed func(error)
 	// SnapshotBytes is how much log makes a new snapshot due; 0 for the default.
@@ -108,6 +145,10 @@ type Node struct {
 	listener  func(int64)
 	committed int64 // the end of what was applied
 	dumped    dumped
+	heard     map[uint64]time.Time    // when a message came from a member
+	learned   map[uint64]peer.Address // where members say that they are
+	seen      leaderSeen
+	watchers  map[kafka.NodeID]Observer
 
 	// Only functions on the raft loop touch what follows.
 
@@ -115,9 +156,19 @@ type Node struct {
 	applied     uint64
 	appliedTerm uint64
 	members     members
-	sinceDump   int64 // bytes of entries applied since the newest snapshot
+	sinceDump   int64   // bytes of entries applied since the newest snapshot
+	dumpOf      members // the members in the newest snapshot
 	dumping     bool
 	stopTicks   func()
+
+	known    uint64 // the entry up to which the machine was told everything: pulled from others, it may be beyond applied
+	recent   recent
+	pulling  bool
+	source   int
+	waiting  []*fetch
+	told     uint64 // the leader that those who wait were told of
+	ticks    int
+	yielding func()
 }
 
 // Open opens a metadata directory, or formats it if it is new, and brings the machine to the newest snapshot. The node takes
@@ -128,6 +179,9 @@ func Open(o Options) (*Node, error) {
 	}
 	if o.tail == 0 {
 		o.tail = tailKept
+	}
+	if o.Voters == 0 {
+		o.Voters = defaultVoters
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -142,7 +196,11 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", o.Dir, err)
 	}
-	n := &Node{o: o, lock: lock}
+	n := &Node{o: o, lock: lock, heard: map[uint64]time.Time{}, learned: map[uint64]peer.Address{}, watchers: map[kafka.NodeID]Observer{}}
+	n.seen.Node = kafka.NoNode
+	if n.o.Transport == nil && o.Peers != nil {
+		n.o.Transport = newMessenger(n)
+	}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -204,6 +262,7 @@ func (n *Node) recover() error {
 		return fmt.Errorf("%w: entry %d was committed, but the log ends at %d", ErrDamaged, hard.commit, last)
 	}
 	n.wal, n.members, n.applied, n.appliedTerm = w, s.members, s.id.index, s.id.term
+	n.known, n.recent.floor, n.dumpOf = s.id.index, s.id.index, s.members
 	n.committed = int64(s.id.index) + 1
 	n.store = newStore(n.o.FS, n.o.Dir, s.id, s.members, hard, entries)
 	n.o.Machine.Reset()
@@ -288,20 +347,36 @@ func (n *Node) Start() {
 		n.pump()
 		n.mu.Unlock()
 		n.stopTicks = n.loop.After(tick, n.tick)
+		n.pull()
 	})
 }
 
 func (n *Node) tick() {
 	n.mu.Lock()
 	closed := n.closed || n.failed
+	pause := tick
 	if !closed {
 		n.raw.Tick()
 		n.pump()
+		if n.leads && n.alone() {
+			pause = aloneTick
+		}
 	}
 	n.mu.Unlock()
-	if !closed {
-		n.stopTicks = n.loop.After(tick, n.tick)
+	if closed {
+		return
 	}
+	n.stopTicks = n.loop.After(pause, n.tick)
+	n.pull()
+	if n.ticks++; n.ticks%tendTicks == 0 {
+		n.tend()
+	}
+}
+
+// alone reports whether this is the only member. The mutex is held, or it is the raft loop.
+func (n *Node) alone() bool {
+	m := n.members
+	return len(m.voters) == 1 && m.voters[0] == n.identity.raft && len(m.learners)+len(m.outgoing) == 0
 }
 
 // Close ends the node's part, finishes what is being written, closes the files and calls done.
@@ -314,6 +389,7 @@ func (n *Node) Close(done func(error)) {
 			n.stopTicks()
 		}
 		n.step(0, false)
+		n.release()
 		n.writer.Do(func() {
 			n.disk.Do(func() {
 				n.mu.Lock()
@@ -336,34 +412,52 @@ type Member struct {
 	ID    uint64
 	Node  kafka.NodeID // kafka.NoNode where it is not known
 	Voter bool
-	End   int64 // of what it is known to have on disk; -1 where it is not known
+	End   int64     // of what it is known to have on disk; -1 where it is not known
+	Heard time.Time // when this node heard from it
+}
+
+// Observer is a node that is no member and pulls what is committed, as whoever it pulls from sees it.
+type Observer struct {
+	Node kafka.NodeID
+	End  int64 // of what it has
+	At   time.Time
 }
 
 // Status is the quorum as this node sees it.
 type Status struct {
-	Leader    uint64 // a raft id, 0 for nobody
-	Leads     bool   // it is this node
-	Epoch     int32
-	Committed int64 // the end of what this node has applied
-	End       int64 // of this node's log
-	Members   []Member
+	Leader     uint64       // a raft id, 0 for nobody
+	LeaderNode kafka.NodeID // NoNode where it is not known
+	Leads      bool         // it is this node
+	Epoch      int32
+	Committed  int64 // the end of what this node has applied
+	End        int64 // of this node's log
+	Members    []Member
+	Observers  []Observer // by node; those that pull from this node
 }
 
 // Status tells what DescribeQuorum asks. Members are in the order of their ids; only the leader knows how far others are.
 func (n *Node) Status() Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := Status{Leader: n.leader, Leads: n.leads, Epoch: int32(n.term), Committed: n.committed, End: n.store.end()}
+	s := Status{Leader: n.leader, LeaderNode: kafka.NoNode, Leads: n.leads, Epoch: int32(n.term), Committed: n.committed, End: n.store.end()}
+	nodes := n.nodes()
+	if node, ok := nodes[n.leader]; ok {
+		s.LeaderNode = node
+	}
 	n.raw.WithProgress(func(id uint64, kind etcd.ProgressType, p progress) {
-		m := Member{ID: id, Node: kafka.NoNode, Voter: kind == etcd.ProgressTypePeer, End: -1}
+		m := Member{ID: id, Node: kafka.NoNode, Voter: kind == etcd.ProgressTypePeer, End: -1, Heard: n.heard[id]}
+		if node, ok := nodes[id]; ok {
+			m.Node = node
+		}
 		if n.leads || id == n.identity.raft {
 			m.End = int64(p.Match) + 1
 		}
 		if id == n.identity.raft {
-			m.Node, m.End = n.identity.node, s.End
+			m.Node, m.End, m.Heard = n.identity.node, s.End, n.o.Runtime.Now()
 		}
 		s.Members = append(s.Members, m)
 	})
 	sortMembers(s.Members)
+	s.Observers = n.observers()
 	return s
 }

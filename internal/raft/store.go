@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	etcd "go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -20,11 +21,15 @@ type store struct {
 	fs  vfs.FS
 	dir string
 	now snapshotID // the newest snapshot that is durable
+	// members are those of the quorum now. A snapshot that has others is not sent: who is not in it would not take it.
+	members members
 }
 
 func newStore(fs vfs.FS, dir string, id snapshotID, m members, hard hardState, entries []entry) *store {
-	s := &store{MemoryStorage: etcd.NewMemoryStorage(), fs: fs, dir: dir, now: id}
-	must.NoError(s.ApplySnapshot(protoSnapshot(id, m)), "load a snapshot into an empty store")
+	s := &store{MemoryStorage: etcd.NewMemoryStorage(), fs: fs, dir: dir, now: id, members: m}
+	if id.index > 0 {
+		must.NoError(s.ApplySnapshot(protoSnapshot(id, m)), "load a snapshot into an empty store")
+	}
 	list := make([]*raftpb.Entry, len(entries))
 	for i, e := range entries {
 		kind := raftpb.EntryType(e.kind)
@@ -43,7 +48,7 @@ func (s *store) Snapshot() (*raftpb.Snapshot, error) {
 		return nil, etcd.ErrSnapshotTemporarilyUnavailable
 	}
 	parsed, err := parseSnapshot(data)
-	if err != nil {
+	if err != nil || !parsed.members.equal(s.members) {
 		return nil, etcd.ErrSnapshotTemporarilyUnavailable
 	}
 	snapshot := protoSnapshot(parsed.id, parsed.members)
@@ -95,6 +100,11 @@ func protoSnapshot(id snapshotID, m members) *raftpb.Snapshot {
 
 func membersOf(c *raftpb.ConfState) members {
 	return members{c.GetVoters(), c.GetLearners(), c.GetVotersOutgoing(), c.GetLearnersNext(), c.GetAutoLeave()}
+}
+
+func (m members) equal(other members) bool {
+	return m.autoLeave == other.autoLeave && slices.Equal(m.voters, other.voters) && slices.Equal(m.learners, other.learners) &&
+		slices.Equal(m.outgoing, other.outgoing) && slices.Equal(m.learnersNext, other.learnersNext)
 }
 
 // logger puts what raft says into our log. What it calls fatal is an invariant of ours that is broken.
