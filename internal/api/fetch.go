@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 // Fetch reads record batches, now or when there are enough (KIP-74, KIP-227, KIP-516).
 func handleFetch(a *API, r *request) {
 	req := r.body.(*kmsg.FetchRequest)
-	plan, code := a.Replicas.Sessions.Plan(fetchUpdate(req))
-	if code == kafka.None && fetchReplica(req) >= 0 {
-		// Followers come with clusters; a client that claims to be one has no right to what is not committed.
-		code = kafka.ClusterAuthorizationFailed
+	follower, code := a.follower(req)
+	var plan replica.Plan
+	if code == kafka.None {
+		plan, code = a.Replicas.Sessions.Plan(fetchUpdate(req))
 	}
 	if code != kafka.None {
 		refuseFetch(r, req, code)
@@ -33,8 +34,13 @@ func handleFetch(a *API, r *request) {
 		MaxBytes:      min(req.MaxBytes, most),
 		ReadCommitted: req.IsolationLevel == 1,
 		Partitions:    plan.Partitions,
+		Follower:      follower,
 	}
 	set := &r.session.fetches
+	if follower != nil {
+		f.MaxBytes = req.MaxBytes
+		set.cancel() // a follower that sends another fetch does not want to wait for the one before
+	}
 	f.Done = func(f *replica.Fetch) {
 		set.remove(f)
 		answerFetch(a, r, req.Version, &plan, f)
@@ -43,11 +49,20 @@ func handleFetch(a *API, r *request) {
 	a.Replicas.Fetch(f)
 }
 
-func fetchReplica(req *kmsg.FetchRequest) int32 {
+// follower is who replicates by a fetch; nil for a consumer. Only a broker, in the life in which it is registered, may read
+// what is not committed.
+func (a *API) follower(req *kmsg.FetchRequest) (*replica.Follower, kafka.ErrorCode) {
+	id, epoch := kafka.NodeID(req.ReplicaID), int64(-1)
 	if req.Version >= 15 {
-		return req.ReplicaState.ID
+		id, epoch = kafka.NodeID(req.ReplicaState.ID), req.ReplicaState.Epoch
 	}
-	return req.ReplicaID
+	if id < 0 {
+		return nil, kafka.None
+	}
+	if b := a.Image().Broker(id); b == nil || b.Epoch != epoch || id == a.Node {
+		return nil, kafka.ClusterAuthorizationFailed
+	}
+	return &replica.Follower{ID: id, Epoch: epoch}, kafka.None
 }
 
 func fetchUpdate(req *kmsg.FetchRequest) replica.Update {
@@ -58,7 +73,8 @@ func fetchUpdate(req *kmsg.FetchRequest) replica.Update {
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			u.Set = append(u.Set, replica.FetchPartition{Topic: t.Topic, ID: t.TopicID, Number: p.Partition,
-				Epoch: p.CurrentLeaderEpoch, Offset: p.FetchOffset, LastEpoch: p.LastFetchedEpoch, MaxBytes: p.PartitionMaxBytes})
+				Epoch: p.CurrentLeaderEpoch, Offset: p.FetchOffset, LastEpoch: p.LastFetchedEpoch, MaxBytes: p.PartitionMaxBytes,
+				Watermark: p.HighWatermark, Durable: durableTag(&p.UnknownTags)})
 		}
 	}
 	for _, t := range req.ForgottenTopics {
@@ -67,6 +83,17 @@ func fetchUpdate(req *kmsg.FetchRequest) replica.Update {
 		}
 	}
 	return u
+}
+
+// durableTag is how far a follower says that its log is durable; -1 where it says nothing.
+func durableTag(tags *kmsg.Tags) int64 {
+	durable := int64(-1)
+	tags.Each(func(key uint32, value []byte) {
+		if key == wire.DurableTag && len(value) == 8 {
+			durable = int64(binary.BigEndian.Uint64(value))
+		}
+	})
+	return durable
 }
 
 // refuseFetch answers a fetch that is wrong as a whole. Old versions have no field for that, so every partition says it.

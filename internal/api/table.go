@@ -49,5 +49,6 @@ var table = []row{
 
 // nodeTable is what the nodes of a cluster ask each other. It is served and never advertised.
 var nodeTable = []row{
+	{key: 56, min: 2, max: 3, serves: 3, handle: handleAlterPartition},
 	{key: wire.KeyProgress, handle: handleProgress},
 }

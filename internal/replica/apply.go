@@ -19,7 +19,12 @@ func (m *Manager) Apply(delta *metadata.Delta, configs Configs, done func()) {
 		m.remove(topic)
 	}
 	m.applyConfigs(delta, configs)
+	image := delta.Image()
+	m.image.Store(image)
 	updates := m.mine(delta.PartitionsChanged())
+	if m.register(image) {
+		updates = m.allMine(image)
+	}
 	left := new(atomic.Int64)
 	left.Store(int64(len(updates)) + 1)
 	finish := func() {
@@ -43,17 +48,58 @@ func (m *Manager) Apply(delta *metadata.Delta, configs Configs, done func()) {
 	finish()
 }
 
-// mine keeps the changes of partitions of which this node has a replica, and makes room for the others' numbers.
+// register notes that an image has this life of the broker, and reports whether that is new.
+func (m *Manager) register(image *metadata.Image) (first bool) {
+	if m.registered.Load() {
+		return false
+	}
+	b := image.Broker(m.node)
+	if b == nil || b.BootSequence != uint64(m.directory.Meta().BootSeq) {
+		return false
+	}
+	m.registered.Store(true)
+	return true
+}
+
+// allMine are all partitions of which this node has a replica, as updates that change nothing.
+func (m *Manager) allMine(image *metadata.Image) (updates []metadata.PartitionUpdate) {
+	image.Topics(func(t *metadata.Topic) bool {
+		for _, p := range t.Partitions {
+			if slices.Contains(p.Replicas, m.node) {
+				updates = append(updates, metadata.PartitionUpdate{Topic: t, Old: p, New: p})
+			}
+		}
+		return true
+	})
+	return updates
+}
+
+// mine keeps the changes of partitions of which this node has a replica, and makes room for the others' numbers. A replica that
+// is not to be here any more goes.
 func (m *Manager) mine(updates []metadata.PartitionUpdate) []metadata.PartitionUpdate {
 	kept := updates[:0]
 	for _, u := range updates {
 		if slices.Contains(u.New.Replicas, m.node) {
 			kept = append(kept, u)
-		} else {
-			m.topicFor(u.Topic)
+			continue
+		}
+		topic := m.topicFor(u.Topic)
+		if p := topic.Partition(u.New.Number); p != nil {
+			m.logger.Info("the replica goes, because the partition was reassigned", "partition", p.TopicPartition.String(), "replicas", u.New.Replicas)
+			m.forget(topic, p)
+			m.drop(p)
 		}
 	}
 	return kept
+}
+
+// forget takes a partition out of its topic, where the topic itself stays.
+func (m *Manager) forget(t *Topic, p *Partition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := slices.Clone(*t.partitions.Load())
+	list[p.TopicPartition.Partition] = nil
+	t.partitions.Store(&list)
 }
 
 // topicFor finds or makes a topic, with room for all its partitions.
@@ -78,7 +124,7 @@ func (m *Manager) ensure(t *metadata.Topic, number int32, configs Configs) *Part
 	if p := topic.Partition(number); p != nil {
 		return p
 	}
-	p := &Partition{TopicPartition: kafka.TopicPartition{Topic: t.Name, Partition: number}, TopicID: t.ID, manager: m, leader: kafka.NoNode, leaderEpoch: -1}
+	p := &Partition{TopicPartition: kafka.TopicPartition{Topic: t.Name, Partition: number}, TopicID: t.ID, manager: m, leader: kafka.NoNode, leaderEpoch: -1, fetchedFrom: kafka.NoNode}
 	settings := configs.TopicSettings(t.Name)
 	p.settings.Store(&settings)
 	m.mu.Lock()
@@ -112,11 +158,12 @@ func (m *Manager) drop(p *Partition) {
 	var fire firing
 	m.reopening.Lock() // from here on the log is open or will not be
 	p.mu.Lock()
-	p.deleted, p.leading = true, false
+	p.deleted, p.leading, p.lead = true, false, nil
 	p.failAll(kafka.UnknownTopicOrPartition, &fire)
 	log := p.log.Load()
 	p.mu.Unlock()
 	m.reopening.Unlock()
+	m.follow(p)
 	fire.run()
 	if log == nil {
 		return

@@ -14,6 +14,8 @@ type firing struct {
 	requests []*Produce // whose parts have all been looked at
 	fetches  []*Fetch
 	commits  []commit
+
+	proposals []proposed
 }
 
 // commit is a state machine that is to hear how far its log is committed.
@@ -41,6 +43,9 @@ func (f *firing) run() {
 	for _, c := range f.commits {
 		c.tell(c.watermark)
 	}
+	for _, p := range f.proposals {
+		p.partition.manager.proposals.add(p)
+	}
 	for _, w := range f.fetches {
 		w.wake()
 	}
@@ -51,7 +56,8 @@ func (f *firing) reset() {
 	clear(f.requests)
 	clear(f.fetches)
 	clear(f.commits)
-	*f = firing{settled: f.settled[:0], requests: f.requests[:0], fetches: f.fetches[:0], commits: f.commits[:0]}
+	clear(f.proposals)
+	*f = firing{settled: f.settled[:0], requests: f.requests[:0], fetches: f.fetches[:0], commits: f.commits[:0], proposals: f.proposals[:0]}
 }
 
 // produceQueue holds the parts of produce requests that wait for the high watermark, in the order of their offsets.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/storage"
 	"github.com/gregorhq/gregor/internal/wire"
 )
 
@@ -18,6 +19,8 @@ type FetchPartition struct {
 	Offset      int64
 	LastEpoch   int32 // of the last record that the client has, or -1 (KIP-595)
 	MaxBytes    int32
+	Watermark   int64 // the high watermark that a follower knows (KIP-1166)
+	Durable     int64 // how far a follower's log is durable, or -1
 	partition   *Partition
 	unavailable kafka.ErrorCode
 }
@@ -28,6 +31,8 @@ type Fetch struct {
 	MinBytes      int32
 	MaxBytes      int32
 	ReadCommitted bool
+	// Follower is who replicates by this fetch; nil for a consumer.
+	Follower *Follower
 	// Partitions are read in this order; the first that has anything gives at least one batch (KIP-74).
 	Partitions []FetchPartition
 	// Results are the answers, in the order of the partitions.
@@ -39,6 +44,12 @@ type Fetch struct {
 	stop    func()
 	signals atomic.Int64
 	timeout atomic.Bool
+}
+
+// Follower is a broker that replicates, and the epoch of its registration.
+type Follower struct {
+	ID    kafka.NodeID
+	Epoch int64
 }
 
 // fetchOver is more signals than there can ever be.
@@ -91,9 +102,9 @@ func (f *Fetch) read() (answer bool) {
 		if want.partition == nil {
 			result.Error = want.unavailable
 		} else {
-			want.partition.read(want, result, max(min(left, int(want.MaxBytes)), 0), f.ReadCommitted, first)
+			want.partition.read(f, want, result, max(min(left, int(want.MaxBytes)), 0), first)
 		}
-		if result.Error != kafka.None || result.DivergingEpoch >= 0 {
+		if result.Error != kafka.None || result.DivergingEpoch >= 0 || f.tellsFollower(want, result) {
 			answer = true
 		}
 		if n := result.Records.Size; n > 0 {
@@ -103,6 +114,11 @@ func (f *Fetch) read() (answer bool) {
 		}
 	}
 	return answer || total >= int(f.MinBytes)
+}
+
+// tellsFollower reports whether the high watermark is news to a follower (KIP-1166).
+func (f *Fetch) tellsFollower(want *FetchPartition, result *wire.FetchResult) bool {
+	return f.Follower != nil && result.HighWatermark > want.Watermark
 }
 
 func (f *Fetch) drop() {
@@ -130,7 +146,9 @@ func (f *Fetch) park() {
 	// Whoever wakes it before it is wholly parked only leaves word.
 	f.signals.Store(1)
 	for i := range f.Partitions {
-		f.Partitions[i].partition.hold(f)
+		if p := f.Partitions[i].partition; p != nil {
+			p.hold(f)
+		}
 	}
 	f.stop = f.manager.after(f.MaxWait, func() {
 		f.timeout.Store(true)
@@ -168,7 +186,9 @@ func (f *Fetch) unpark() {
 		f.stop()
 	}
 	for i := range f.Partitions {
-		f.Partitions[i].partition.letGo(f)
+		if p := f.Partitions[i].partition; p != nil {
+			p.letGo(f)
+		}
 	}
 }
 
@@ -180,22 +200,33 @@ func (f *Fetch) Cancel() {
 
 func (p *Partition) hold(f *Fetch) {
 	p.mu.Lock()
-	p.parked = append(p.parked, f)
+	list := p.parkedWith(f)
+	*list = append(*list, f)
 	p.mu.Unlock()
 }
 
 func (p *Partition) letGo(f *Fetch) {
 	p.mu.Lock()
-	if i := slices.Index(p.parked, f); i >= 0 {
-		last := len(p.parked) - 1
-		p.parked[i], p.parked[last] = p.parked[last], nil
-		p.parked = p.parked[:last]
+	list := p.parkedWith(f)
+	if i := slices.Index(*list, f); i >= 0 {
+		last := len(*list) - 1
+		(*list)[i], (*list)[last] = (*list)[last], nil
+		*list = (*list)[:last]
 	}
 	p.mu.Unlock()
 }
 
+// parkedWith is the list of those who wait for the same as a fetch: consumers for the high watermark, followers for the end of
+// the log as well. The partition's lock is held.
+func (p *Partition) parkedWith(f *Fetch) *[]*Fetch {
+	if f.Follower != nil {
+		return &p.following
+	}
+	return &p.parked
+}
+
 // read answers for one partition.
-func (p *Partition) read(want *FetchPartition, result *wire.FetchResult, maxBytes int, committed, atLeastOne bool) {
+func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResult, maxBytes int, atLeastOne bool) {
 	p.mu.Lock()
 	code := p.leads(want.Epoch)
 	leader, epoch := p.leader, p.leaderEpoch
@@ -207,10 +238,14 @@ func (p *Partition) read(want *FetchPartition, result *wire.FetchResult, maxByte
 		}
 		return
 	}
+	if f.Follower != nil {
+		p.readForFollower(f, want, result, maxBytes, atLeastOne)
+		return
+	}
 	log := p.log.Load()
 	limit := p.watermark.Load()
 	result.HighWatermark, result.LastStableOffset, result.LogStart = limit, limit, log.LogStart()
-	if committed {
+	if f.ReadCommitted {
 		result.Aborted = []wire.AbortedTransaction{}
 	}
 	if want.LastEpoch >= 0 && p.diverges(want, result) {
@@ -224,13 +259,19 @@ func (p *Partition) read(want *FetchPartition, result *wire.FetchResult, maxByte
 	if want.Offset >= limit || maxBytes == 0 && !atLeastOne {
 		return
 	}
+	p.readRange(log, want, result, maxBytes, limit, atLeastOne)
+}
+
+// readRange finds the records.
+func (p *Partition) readRange(log *storage.Log, want *FetchPartition, result *wire.FetchResult, maxBytes int, limit int64, atLeastOne bool) (next int64) {
 	found, err := log.Read(want.Offset, maxBytes, limit, atLeastOne)
 	if err != nil {
 		result.Error = kafka.AsErrorCode(err)
 		p.forgetBounds(result)
-		return
+		return want.Offset
 	}
 	result.Records = wire.Range{File: found.File, Position: found.Position, Size: found.Size}
+	return found.NextOffset
 }
 
 // forgetBounds takes back what an error does not tell.

@@ -83,10 +83,14 @@ func (m *Manager) Close() {
 	m.reopening.Lock()
 	m.closed = true
 	m.reopening.Unlock()
+	m.proposals.close()
+	for _, l := range m.linked() {
+		l.fetcher.close()
+	}
 	m.Partitions(func(p *Partition) {
 		var fire firing
 		p.mu.Lock()
-		p.leading = false
+		p.leading, p.lead = false, nil
 		p.failAll(kafka.NotLeaderOrFollower, &fire)
 		p.mu.Unlock()
 		fire.run()

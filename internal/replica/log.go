@@ -43,6 +43,7 @@ func (l machineLog) Append(epoch int32, batch []byte) (next int64, err error) {
 		return 0, one.Err
 	}
 	p.manager.directory.Flush(log)
+	fire.fetches = append(fire.fetches, p.following...)
 	if p.settings.Load().Memory {
 		p.advance(log, fire)
 	}

@@ -26,7 +26,10 @@ var nothingFound = FoundOffset{-1, -1, -1}
 // OffsetFor finds an offset by a timestamp, or by one of the special ones.
 func (p *Partition) OffsetFor(timestamp int64, clientEpoch int32, committed bool) (FoundOffset, kafka.ErrorCode) {
 	p.mu.Lock()
-	code, epochStart, epoch := p.leads(clientEpoch), p.epochStart, p.leaderEpoch
+	code, epochStart, epoch := p.leads(clientEpoch), int64(0), p.leaderEpoch
+	if p.lead != nil {
+		epochStart = p.lead.epochStart
+	}
 	p.mu.Unlock()
 	if code != kafka.None {
 		return nothingFound, code

@@ -45,7 +45,7 @@ func (p *Partition) openFailed() bool {
 func (m *Manager) reopen(p *Partition) {
 	m.reopening.Lock()
 	defer m.reopening.Unlock()
-	if m.closed || m.directory.Failed() != nil || !p.begin() {
+	if m.closed || m.directory.Failed() != nil || !p.wanted() {
 		return
 	}
 	m.open(p)
@@ -60,8 +60,8 @@ func (m *Manager) reopen(p *Partition) {
 	p.apply(state)
 }
 
-// begin reports whether the partition still wants a log.
-func (p *Partition) begin() bool {
+// wanted reports whether the partition still wants a log.
+func (p *Partition) wanted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.deleted && p.state != nil

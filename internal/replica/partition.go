@@ -25,16 +25,18 @@ type Partition struct {
 	leading     bool
 	leaderEpoch int32
 	leader      kafka.NodeID
-	epochStart  int64 // where the log ended when this epoch began
-	inSync      int
-	copies      int // how many replicas it is to have
+	lead        *leadership // while leading with a log
+	inSync      int         // how many replicas are in sync, as committed
+	copies      int         // how many replicas it is to have
 	deleted     bool
-	failed      string // why the log could not be opened
+	failed      string       // why the log could not be opened
+	fetchedFrom kafka.NodeID // whose fetcher has the partition; NoNode for none
 	state       *metadata.Partition
 
 	refused   refusals
 	waiting   produceQueue
-	parked    []*Fetch
+	parked    []*Fetch           // of consumers
+	following []*Fetch           // of followers
 	committed func(offset int64) // see machineLog
 }
 
@@ -76,7 +78,7 @@ func (p *Partition) leads(clientEpoch int32) kafka.ErrorCode {
 		return kafka.UnknownLeaderEpoch
 	case !p.leading:
 		return kafka.NotLeaderOrFollower
-	case p.log.Load() == nil || p.log.Load().Offline():
+	case p.lead == nil || p.log.Load() == nil || p.log.Load().Offline():
 		return kafka.KafkaStorageError
 	}
 	return kafka.None
@@ -91,38 +93,56 @@ func (p *Partition) CheckLeader(clientEpoch int32) kafka.ErrorCode {
 
 // apply takes over what the metadata says of the partition. The log is open, or could not be opened.
 func (p *Partition) apply(state *metadata.Partition) {
+	var fire firing
 	p.mu.Lock()
 	p.remember(state)
-	leading := state.Leader == p.manager.node && !p.deleted
+	log := p.log.Load()
+	leading := state.Leader == p.manager.node && !p.deleted && p.manager.registered.Load()
 	newEpoch := leading && (!p.leading || state.LeaderEpoch != p.leaderEpoch)
 	stepDown := p.leading && !leading
+	if state.LeaderEpoch != p.leaderEpoch {
+		fire.fetches = append(append(fire.fetches, p.parked...), p.following...) // who leads is news to those who wait
+	}
 	p.leading, p.leaderEpoch = leading, state.LeaderEpoch
-	var fire firing
-	log := p.log.Load()
-	if newEpoch && log != nil && !log.Offline() {
-		p.epochStart = log.End()
-		if err := log.AssignEpochStart(state.LeaderEpoch); err != nil {
-			p.manager.logger.Error("cannot note the start of a leader epoch", "partition", p.TopicPartition, "error", err)
-		}
-		// What the last leader epoch left behind counts once it is on disk, like all else.
-		p.manager.directory.Flush(log)
+	switch {
+	case stepDown:
+		p.lead = nil
+		p.failAll(kafka.NotLeaderOrFollower, &fire)
+	case newEpoch && log != nil && !log.Offline():
+		p.begin(log, state, &fire)
+	case leading && p.lead != nil:
+		p.lead.adopt(state, p.manager.rt.Now())
 		p.advance(log, &fire)
 	}
-	if stepDown {
-		p.failAll(kafka.NotLeaderOrFollower, &fire)
+	if leading && p.underMinInSync() {
+		p.waiting.fail(kafka.NotEnoughReplicasAfterAppend, &fire)
 	}
+	p.propose(&fire)
 	p.mu.Unlock()
+	p.manager.follow(p)
 	fire.run()
 }
 
-// advance moves the high watermark as far as what is durable allows, and collects who waited for that.
+// begin begins to lead in a new epoch. The partition's lock is held.
+func (p *Partition) begin(log *storage.Log, state *metadata.Partition, fire *firing) {
+	p.lead = newLeadership(p.manager.node, state, log.End(), p.manager.rt.Now())
+	if err := log.AssignEpochStart(state.LeaderEpoch); err != nil {
+		p.manager.logger.Error("cannot note the start of a leader epoch", "partition", p.TopicPartition, "error", err)
+	}
+	// What the last leader epoch left behind counts once it is on disk, like all else.
+	p.manager.directory.Flush(log)
+	p.advance(log, fire)
+}
+
+// advance moves the high watermark as far as what everybody in sync holds allows, and collects who waited for that.
 // The partition's lock is held.
 func (p *Partition) advance(log *storage.Log, fire *firing) {
-	if !p.leading {
+	if !p.leading || p.lead == nil {
 		return
 	}
+	s := p.settings.Load()
 	end := log.Durable()
-	if s := p.settings.Load(); s.Memory {
+	if s.Memory {
 		if leo := log.End(); leo-end < s.Storage.FlushMessages {
 			end = leo
 		}
@@ -130,15 +150,33 @@ func (p *Partition) advance(log *storage.Log, fire *firing) {
 	if p.underMinInSync() {
 		return // strict min ISR: nothing is committed by fewer (KIP-966)
 	}
-	if end <= p.watermark.Load() {
+	if end = p.lead.committed(end, s.Memory); end <= p.watermark.Load() {
 		return
 	}
-	p.watermark.Store(end)
-	log.SetHighWatermark(end)
+	p.raise(log, end, fire)
 	p.waiting.release(end, log.LogStart(), fire)
-	fire.fetches = append(fire.fetches, p.parked...)
 	if p.committed != nil {
 		fire.commits = append(fire.commits, commit{p.committed, end})
+	}
+}
+
+// raise moves the high watermark, on the leader and on followers alike. The partition's lock is held.
+func (p *Partition) raise(log *storage.Log, end int64, fire *firing) {
+	p.watermark.Store(end)
+	log.SetHighWatermark(end)
+	fire.fetches = append(append(fire.fetches, p.parked...), p.following...)
+}
+
+// propose asks the controller for another ISR where that is due. The partition's lock is held.
+func (p *Partition) propose(fire *firing) {
+	log := p.log.Load()
+	if p.lead == nil || log == nil || p.copies < 2 && !p.lead.recovering {
+		return
+	}
+	m, s := p.manager, p.settings.Load()
+	asked := p.lead.propose(m.lag, log.End(), p.watermark.Load(), min(s.MinInsync, p.copies), s.Memory, m, m.rt.Now())
+	if asked != nil {
+		fire.proposals = append(fire.proposals, proposed{p, asked})
 	}
 }
 
@@ -155,7 +193,11 @@ func (p *Partition) durable(int64) {
 	if log := p.log.Load(); log != nil {
 		p.advance(log, fire)
 	}
+	report := !p.leading && p.leader != kafka.NoNode && !p.deleted
 	p.mu.Unlock()
+	if report {
+		p.manager.report(p)
+	}
 	fire.run()
 	fire.reset()
 	firings.Put(fire)
@@ -164,7 +206,7 @@ func (p *Partition) durable(int64) {
 // failAll answers everybody who waits. The partition's lock is held.
 func (p *Partition) failAll(code kafka.ErrorCode, fire *firing) {
 	p.waiting.fail(code, fire)
-	fire.fetches = append(fire.fetches, p.parked...)
+	fire.fetches = append(append(fire.fetches, p.parked...), p.following...)
 }
 
 // offline answers everybody who waits when the log's directory has died.
@@ -213,6 +255,7 @@ func (p *Partition) append(batches []*Staged, appends []*storage.Append, now int
 	if !settings.Memory || log.End()-log.Durable() >= settings.Storage.FlushMessages {
 		p.manager.directory.FlushAppends(log, wrote)
 	}
+	fire.fetches = append(fire.fetches, p.following...)
 	if settings.Memory {
 		p.advance(log, fire)
 	}

@@ -1,13 +1,14 @@
 // Package replica is many copies and one log: what a node does with the partitions that the metadata gives it.
 //
-// It appends what producers send, moves high watermarks, answers fetches, and lets both wait for what has not happened
-// yet. A record counts as committed, and may be read, once every in-sync replica has it on stable storage (or in memory,
-// where a topic asks for no more); this node is, for now, the only replica of each partition that it leads.
+// It appends what producers send, replicates from the leaders that it follows, moves high watermarks, answers fetches, and
+// lets requests wait for what has not happened yet. A record counts as committed, and may be read, once every in-sync
+// replica has it on stable storage (or in memory, where a topic asks for no more).
 //
 // It promises that nothing is readable before it is committed, that produce requests with acks=all are answered only
 // after that, that batches of one connection are appended in the order they came in, that every request that waits is
 // answered exactly once, and that no callback runs under a partition's lock.
-// The API rooms call it with requests, node with metadata. It does not decode requests, know clients, or decide who leads.
+// The API rooms call it with requests, node with metadata. It does not decode requests, know clients, or decide who leads:
+// it proposes who is in sync, and the controller decides.
 package replica
 
 import (
@@ -16,8 +17,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/record"
 	"github.com/gregorhq/gregor/internal/storage"
 )
@@ -45,12 +50,32 @@ type Options struct {
 	Logger    *slog.Logger
 	// Openers is how many logs are opened at a time (num.recovery.threads.per.data.dir).
 	Openers int
+
+	// What follows is for clusters; a node that is alone needs none of it.
+
+	// Network reaches other nodes, at the addresses that Address knows.
+	Network peer.Network
+	Address func(*metadata.Broker) (peer.Address, bool)
+	// AlterPartition asks the active controller for other ISRs. An error says that it is not known what became of it.
+	AlterPartition func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
+	// MaxLag is how long a follower may be behind and stay in sync (replica.lag.time.max.ms), and MaxHold how long it alone may
+	// keep records from being committed (replica.slow.evict.ms).
+	MaxLag, MaxHold time.Duration
+	Fetching        Fetching
+}
+
+// Fetching bounds the fetches of a follower.
+type Fetching struct {
+	Wait              time.Duration // replica.fetch.wait.max.ms
+	MaxBytes          int32         // replica.fetch.response.max.bytes
+	MaxPartitionBytes int32         // replica.fetch.max.bytes
 }
 
 // Stats count what went through the node's partitions.
 type Stats struct {
 	BatchesIn, RecordsIn, BytesIn atomic.Int64
 	BytesOut                      atomic.Int64
+	BytesReplicated               atomic.Int64 // from leaders to this node
 	ProduceRequests               atomic.Int64
 	FetchRequests                 atomic.Int64
 	FailedProduce                 atomic.Int64
@@ -69,6 +94,22 @@ type Manager struct {
 	delayed   loop.Loop
 	openers   []loop.Loop
 	deadlines deadlines
+
+	network        peer.Network
+	addressOf      func(*metadata.Broker) (peer.Address, bool)
+	alterPartition func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
+	lag            lag
+	fetching       Fetching
+	proposals      *proposals
+
+	// image is the metadata that is being applied, or has been.
+	image atomic.Pointer[metadata.Image]
+	// registered says that the metadata has this life of the broker. Before that, it may only have an earlier one's roles: to
+	// take them up again without what that one had not made durable would give two histories to one leader epoch.
+	registered atomic.Bool
+
+	linking sync.Mutex
+	links   map[kafka.NodeID]*link
 
 	reopening sync.Mutex // held while a log that did not open is tried again; taken before any other
 	closed    bool
@@ -107,7 +148,11 @@ const minOpeners = 16
 // New makes a manager without replicas.
 func New(o Options) *Manager {
 	m := &Manager{rt: o.Runtime, node: o.Node, directory: o.Directory, logger: o.Logger,
-		delayed: o.Runtime.Loop("delayed"), byName: map[string]*Topic{}, byID: map[kafka.TopicID]*Topic{}}
+		delayed: o.Runtime.Loop("delayed"), byName: map[string]*Topic{}, byID: map[kafka.TopicID]*Topic{},
+		network: o.Network, addressOf: o.Address, alterPartition: o.AlterPartition, lag: lag{o.MaxLag, o.MaxHold},
+		fetching: o.Fetching, links: map[kafka.NodeID]*link{}}
+	m.image.Store(metadata.Empty())
+	m.proposals = &proposals{manager: m, loop: o.Runtime.Loop("proposals")}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
 	}
@@ -159,6 +204,32 @@ func (m *Manager) Partitions(visit func(*Partition)) {
 			}
 		}
 	}
+}
+
+// brokerEpoch is that of a broker's registration; -1 for none.
+func (m *Manager) brokerEpoch(id kafka.NodeID) int64 {
+	if b := m.image.Load().Broker(id); b != nil {
+		return b.Epoch
+	}
+	return -1
+}
+
+// ownEpoch is that of this node's registration.
+func (m *Manager) ownEpoch() int64 { return m.brokerEpoch(m.node) }
+
+// eligible reports whether a broker, in the life that has the epoch, may join an ISR (KIP-903).
+func (m *Manager) eligible(id kafka.NodeID, brokerEpoch int64) bool {
+	b := m.image.Load().Broker(id)
+	return b.Active() && b.Epoch == brokerEpoch
+}
+
+// address is where a broker is reached.
+func (m *Manager) address(id kafka.NodeID) (peer.Address, bool) {
+	b := m.image.Load().Broker(id)
+	if b == nil {
+		return peer.Address{}, false
+	}
+	return m.addressOf(b)
 }
 
 // Directory is where the logs are.

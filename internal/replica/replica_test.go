@@ -43,7 +43,10 @@ func newStage(t *testing.T, partitions int32, replicas []kafka.NodeID, adjust fu
 		t.Fatal(err)
 	}
 	s.manager = New(Options{Runtime: s.world, Node: 1, Directory: s.directory})
-	records := []metadata.Record{&metadata.TopicRecord{Name: "t", ID: topicT}}
+	records := []metadata.Record{
+		&metadata.RegisterBroker{Broker: metadata.Broker{ID: 1, Epoch: -1, BootSequence: uint64(s.directory.Meta().BootSeq)}},
+		&metadata.TopicRecord{Name: "t", ID: topicT},
+	}
 	for n := range partitions {
 		records = append(records, &metadata.PartitionRecord{Topic: topicT, Partition: metadata.Partition{
 			Number: n, Replicas: replicas, Directories: make([]metadata.DirectoryID, len(replicas)), ISR: []kafka.NodeID{1}, Leader: 1}})
@@ -70,6 +73,27 @@ func (s *stage) apply(records ...metadata.Record) {
 
 func (s *stage) partition(number int32) *Partition {
 	return s.manager.TopicByID(topicT).Partition(number)
+}
+
+// replicate lets a follower fetch to the log's end, and say that it has everything on stable storage.
+func (s *stage) replicate(number int32, id kafka.NodeID) {
+	s.t.Helper()
+	s.world.Run(100 * time.Millisecond)
+	p := s.partition(number)
+	end := p.Log().End()
+	for from := int64(0); ; from = end {
+		f := &Fetch{Follower: &Follower{ID: id, Epoch: 7}, MaxBytes: 1 << 20, Done: func(*Fetch) {}}
+		f.Partitions = []FetchPartition{{ID: topicT, Number: number, Epoch: -1, Offset: from, LastEpoch: -1, MaxBytes: 1 << 20, Durable: from}}
+		s.manager.Resolve(&f.Partitions[0], true)
+		s.manager.Fetch(f)
+		if code := f.Results[0].Error; code != kafka.None {
+			s.t.Fatalf("follower %d is answered %v", id, code)
+		}
+		f.drop()
+		if from == end {
+			return
+		}
+	}
 }
 
 // request is a produce request that counts its answers.
@@ -175,7 +199,9 @@ func TestMinInsyncReplicasAsksForNoMoreThanThereAre(t *testing.T) {
 	s.apply(&metadata.PartitionChange{Topic: topicT, Partition: 0, ISR: []kafka.NodeID{1, 2}})
 	all = s.produce(-1, 1000, 1, 0)
 	s.send(all)
-	s.world.Run(time.Second)
+	s.world.Run(100 * time.Millisecond)
+	s.expect(all, 0)
+	s.replicate(0, 2)
 	s.expect(all, 1, kafka.None)
 }
 
@@ -192,7 +218,7 @@ func TestAnAcknowledgementThatDoesNotComeInTimeIsAnError(t *testing.T) {
 	s.apply(&metadata.PartitionChange{Topic: topicT, Partition: 0, ISR: []kafka.NodeID{1, 2}})
 	late := s.produce(-1, 1000, 1, 0)
 	s.send(late)
-	s.world.Run(time.Second)
+	s.replicate(0, 2)
 	s.expect(late, 1, kafka.None)
 	s.expect(early, 1)
 }
@@ -267,7 +293,7 @@ func TestADeletedTopicLeavesNobodyWaiting(t *testing.T) {
 	s.send(late) // it was staged before
 	s.expect(late, 1, kafka.UnknownTopicOrPartition)
 	var result wire.FetchResult
-	if p.read(&FetchPartition{Epoch: -1, LastEpoch: -1}, &result, 1, false, true); result.Error != kafka.UnknownTopicOrPartition {
+	if p.read(&Fetch{}, &FetchPartition{Epoch: -1, LastEpoch: -1}, &result, 1, true); result.Error != kafka.UnknownTopicOrPartition {
 		t.Errorf("reading what is gone: %v", result.Error)
 	}
 }
