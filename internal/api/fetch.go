@@ -18,7 +18,7 @@ func handleFetch(a *API, r *request) {
 	follower, code := a.follower(req)
 	var plan replica.Plan
 	if code == kafka.None {
-		plan, code = a.Replicas.Sessions.Plan(fetchUpdate(req))
+		plan, code = a.Replicas.Sessions.Plan(fetchUpdate(req, follower != nil))
 	}
 	if code != kafka.None {
 		refuseFetch(r, req, code)
@@ -65,7 +65,7 @@ func (a *API) follower(req *kmsg.FetchRequest) (*replica.Follower, kafka.ErrorCo
 	return &replica.Follower{ID: id, Epoch: epoch}, kafka.None
 }
 
-func fetchUpdate(req *kmsg.FetchRequest) replica.Update {
+func fetchUpdate(req *kmsg.FetchRequest, follows bool) replica.Update {
 	u := replica.Update{SessionID: req.SessionID, Epoch: req.SessionEpoch, UsesIDs: req.Version >= 13}
 	if req.Version < 7 {
 		u.SessionID, u.Epoch = 0, -1
@@ -74,7 +74,7 @@ func fetchUpdate(req *kmsg.FetchRequest) replica.Update {
 		for _, p := range t.Partitions {
 			u.Set = append(u.Set, replica.FetchPartition{Topic: t.Topic, ID: t.TopicID, Number: p.Partition,
 				Epoch: p.CurrentLeaderEpoch, Offset: p.FetchOffset, LastEpoch: p.LastFetchedEpoch, MaxBytes: p.PartitionMaxBytes,
-				Watermark: p.HighWatermark, Durable: durableTag(&p.UnknownTags)})
+				Follows: follows, Watermark: p.HighWatermark, LogStart: p.LogStartOffset, Durable: durableTag(&p.UnknownTags)})
 		}
 	}
 	for _, t := range req.ForgottenTopics {

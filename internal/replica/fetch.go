@@ -12,15 +12,18 @@ import (
 
 // FetchPartition is what a fetch wants of one partition.
 type FetchPartition struct {
-	Topic       string
-	ID          kafka.TopicID
-	Number      int32
-	Epoch       int32 // the leader epoch that the client believes in, or -1
-	Offset      int64
-	LastEpoch   int32 // of the last record that the client has, or -1 (KIP-595)
-	MaxBytes    int32
-	Watermark   int64 // the high watermark that a follower knows (KIP-1166)
-	Durable     int64 // how far a follower's log is durable, or -1
+	Topic     string
+	ID        kafka.TopicID
+	Number    int32
+	Epoch     int32 // the leader epoch that the client believes in, or -1
+	Offset    int64
+	LastEpoch int32 // of the last record that the client has, or -1 (KIP-595)
+	MaxBytes  int32
+	// What a follower says of its own log: its high watermark (KIP-1166), where it starts, and how far it is durable.
+	Follows     bool
+	Watermark   int64
+	LogStart    int64
+	Durable     int64 // -1 where it says nothing
 	partition   *Partition
 	unavailable kafka.ErrorCode
 }
@@ -104,7 +107,7 @@ func (f *Fetch) read() (answer bool) {
 		} else {
 			want.partition.read(f, want, result, max(min(left, int(want.MaxBytes)), 0), first)
 		}
-		if result.Error != kafka.None || result.DivergingEpoch >= 0 || f.tellsFollower(want, result) {
+		if result.Error != kafka.None || result.DivergingEpoch >= 0 || want.Follows && result.HighWatermark > want.Watermark {
 			answer = true
 		}
 		if n := result.Records.Size; n > 0 {
@@ -114,11 +117,6 @@ func (f *Fetch) read() (answer bool) {
 		}
 	}
 	return answer || total >= int(f.MinBytes)
-}
-
-// tellsFollower reports whether the high watermark is news to a follower (KIP-1166).
-func (f *Fetch) tellsFollower(want *FetchPartition, result *wire.FetchResult) bool {
-	return f.Follower != nil && result.HighWatermark > want.Watermark
 }
 
 func (f *Fetch) drop() {

@@ -194,13 +194,19 @@ func (s *Session) changed(plan *Plan, results []wire.FetchResult) func(i int) bo
 	served := map[*sessionPartition]bool{}
 	for i := range results {
 		p := s.index[keyOf(plan.Partitions[i], s.usesIDs)]
-		keep[i] = p == nil || p.news(&results[i])
+		keep[i] = p == nil || p.news(&results[i]) || plan.Partitions[i].lacks(&results[i])
 		if p != nil && results[i].Records.Size > 0 {
 			served[p] = true
 		}
 	}
 	s.rotate(served)
 	return func(i int) bool { return keep[i] }
+}
+
+// lacks reports whether a follower says of itself that it does not know what it was told before: it may have had no use for
+// that answer.
+func (f *FetchPartition) lacks(r *wire.FetchResult) bool {
+	return f.Follows && (r.HighWatermark > f.Watermark || r.LogStart > f.LogStart)
 }
 
 func (s *Session) rotate(served map[*sessionPartition]bool) {
