@@ -42,7 +42,7 @@ func (a *trimmer) trim(p *part, to int64) {
 	topic := kmsg.NewDeleteRecordsRequestTopic()
 	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
 	request.Topics = append(request.Topics, topic)
-	a.call(request, int16(a.t.chance.IntN(3)), func(r kmsg.Response) {
+	a.ask(a.t.leader(p.TopicPartition), request, int16(a.t.chance.IntN(3)), func(r kmsg.Response) {
 		response, ok := r.(*kmsg.DeleteRecordsResponse)
 		if ok {
 			answer := response.Topics[0].Partitions[0]

@@ -11,11 +11,11 @@ import (
 	"github.com/gregorhq/gregor/internal/wire"
 )
 
-// client is what all simulated client programs have: a name and a connection, made anew when it breaks.
+// client is what all simulated client programs have: a name and a connection to each node, made anew when it breaks.
 type client struct {
 	t           *trial
 	name        string
-	link        *link
+	links       map[*host]*link
 	formatter   *kmsg.RequestFormatter
 	correlation int32
 	from        *link // where the answer that is being looked at came from
@@ -30,28 +30,34 @@ type call struct {
 }
 
 func newClient(t *trial, name string) *client {
-	return &client{t: t, name: name, formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(name))}
+	return &client{t: t, name: name, links: map[*host]*link{}, formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(name))}
 }
 
 func (c *client) String() string { return c.name }
 
-// connect makes sure that there is a connection, if that can be.
-func (c *client) connect() bool {
-	if c.link == nil || c.link.broken {
-		c.link = c.t.dial(c)
+// connect is a connection to a node; nil if that cannot be.
+func (c *client) connect(to *host) *link {
+	if l := c.links[to]; l != nil && !l.broken {
+		return l
 	}
-	return c.link != nil
+	c.links[to] = to.dial(c)
+	return c.links[to]
 }
 
-// call sends a request. done is told the answer, or nil when it is not known whether the node has heard it.
+// call sends a request to any node.
 func (c *client) call(request kmsg.Request, version int16, done func(kmsg.Response)) {
-	if !c.connect() {
+	c.ask(c.t.any(), request, version, done)
+}
+
+// ask sends a request to a node. done is told the answer, or nil when it is not known whether the node has heard it.
+func (c *client) ask(to *host, request kmsg.Request, version int16, done func(kmsg.Response)) {
+	link := c.connect(to)
+	if link == nil {
 		c.t.after(c.t.between(5*time.Millisecond, 200*time.Millisecond), func() { done(nil) })
 		return
 	}
-	link := c.link
 	k := &call{request: request, done: done}
-	k.correlation = c.post(request, version)
+	k.correlation = c.post(link, request, version)
 	link.pending = append(link.pending, k)
 	k.cancel = c.t.after(15*time.Second, func() {
 		c.t.logf("%s: no answer to %s", c.name, kmsg.NameForKey(request.Key()))
@@ -60,14 +66,14 @@ func (c *client) call(request kmsg.Request, version int16, done func(kmsg.Respon
 }
 
 // post sends a request on a connection that there is, and expects nothing.
-func (c *client) post(request kmsg.Request, version int16) (correlation int32) {
+func (c *client) post(link *link, request kmsg.Request, version int16) (correlation int32) {
 	request.SetVersion(version)
 	c.correlation++
 	frame := c.formatter.AppendRequest(nil, request, c.correlation)
 	if m := c.t.o.Mutant; m != nil && m.Frame != nil {
 		frame = m.Frame(frame)
 	}
-	c.link.send(frame)
+	link.send(frame)
 	return c.correlation
 }
 
@@ -100,10 +106,12 @@ func (c *client) lost(l *link) {
 	}
 }
 
-// hangUp breaks the connection from the client's side.
+// hangUp breaks the connections from the client's side.
 func (c *client) hangUp() {
-	if c.link != nil {
-		c.link.breakOff(false)
+	for _, h := range c.t.hosts {
+		if l := c.links[h]; l != nil {
+			l.breakOff(false)
+		}
 	}
 }
 

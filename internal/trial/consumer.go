@@ -13,15 +13,23 @@ import (
 type consumer struct {
 	*client
 	version int16
+	places  []*place
+	lanes   map[*host]*lane
+}
+
+// lane is what a consumer fetches from one node.
+type lane struct {
+	host    *host
 	session int32
 	epoch   int32
-	places  []*place
+	flying  bool
 }
 
 // place is how far a consumer has come in a partition.
 type place struct {
 	kafka.TopicPartition
 	next  int64
+	lane  *lane
 	told  bool // the session knows the place
 	found map[int64]string
 	// begin is the log start offset that was seen last, and mark the high watermark, with the connection it came on.
@@ -34,7 +42,10 @@ type place struct {
 
 func newConsumer(t *trial, name string, of ...kafka.TopicPartition) *consumer {
 	versions := []int16{4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17}
-	c := &consumer{client: newClient(t, name), version: versions[t.chance.IntN(len(versions))]}
+	c := &consumer{client: newClient(t, name), version: versions[t.chance.IntN(len(versions))], lanes: map[*host]*lane{}}
+	for _, h := range t.hosts {
+		c.lanes[h] = &lane{host: h}
+	}
 	for _, tp := range of {
 		c.places = append(c.places, &place{TopicPartition: tp, next: -1})
 	}
@@ -54,7 +65,7 @@ func (c *consumer) start() {
 			return
 		}
 	}
-	c.fetch()
+	c.fetchAll()
 }
 
 // seek looks for the beginning of a partition.
@@ -88,7 +99,7 @@ func (c *client) listOffset(tp kafka.TopicPartition, at int64, done func(offset 
 	topic := kmsg.NewListOffsetsRequestTopic()
 	topic.Topic, topic.Partitions = tp.Topic, append(topic.Partitions, part)
 	request.Topics = append(request.Topics, topic)
-	c.call(request, int16(1+c.t.chance.IntN(8)), func(r kmsg.Response) {
+	c.ask(c.t.leader(tp), request, int16(1+c.t.chance.IntN(8)), func(r kmsg.Response) {
 		response, ok := r.(*kmsg.ListOffsetsResponse)
 		if !ok {
 			done(-1, false)
@@ -112,7 +123,44 @@ func (c *consumer) idle() bool {
 	return true
 }
 
-func (c *consumer) fetch() {
+// fetchAll has every place fetched from its leader.
+func (c *consumer) fetchAll() {
+	for _, p := range c.places {
+		if p.next >= 0 && (p.lane == nil || !p.lane.flying) {
+			c.assign(p)
+		}
+	}
+	for _, h := range c.t.hosts {
+		if l := c.lanes[h]; !l.flying && c.fetches(l) {
+			c.fetch(l)
+		}
+	}
+}
+
+// assign gives a place to the lane of its leader. A session in which it was is over.
+func (c *consumer) assign(p *place) {
+	l := c.lanes[c.t.leader(p.TopicPartition)]
+	if l == p.lane || l.flying {
+		return
+	}
+	if p.lane != nil {
+		c.endSession(p.lane)
+	}
+	p.lane, p.told = l, false
+}
+
+func (c *consumer) fetches(l *lane) bool {
+	for _, p := range c.places {
+		if p.lane == l && p.next >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *consumer) endSession(l *lane) { l.session, l.epoch = 0, 0 }
+
+func (c *consumer) fetch(l *lane) {
 	request := kmsg.NewPtrFetchRequest()
 	request.ReplicaID = -1
 	request.MaxWaitMillis = int32(c.t.chance.IntN(500))
@@ -120,11 +168,14 @@ func (c *consumer) fetch() {
 	request.MaxBytes = int32(100 + c.t.chance.IntN(20000))
 	request.SessionEpoch = -1
 	if c.version >= 7 {
-		request.SessionID, request.SessionEpoch = c.session, c.epoch
+		request.SessionID, request.SessionEpoch = l.session, l.epoch
 	}
 	for _, p := range c.places {
+		if p.lane != l {
+			continue
+		}
 		p.trimmed = c.t.shadow.part(p.Topic, p.Partition).trimmed
-		if c.epoch > 0 && p.told {
+		if l.epoch > 0 && p.told {
 			continue
 		}
 		p.told = true
@@ -135,30 +186,34 @@ func (c *consumer) fetch() {
 		topic.Topic, topic.TopicID, topic.Partitions = p.Topic, c.t.shadow.topics[p.Topic].id, append(topic.Partitions, part)
 		request.Topics = append(request.Topics, topic)
 	}
-	c.call(request, c.version, func(r kmsg.Response) { c.fetched(r) })
+	l.flying = true
+	c.ask(l.host, request, c.version, func(r kmsg.Response) {
+		l.flying = false
+		c.fetched(l, r)
+	})
 }
 
-func (c *consumer) fetched(r kmsg.Response) {
+func (c *consumer) fetched(l *lane, r kmsg.Response) {
 	response, ok := r.(*kmsg.FetchResponse)
 	if !ok {
-		c.session, c.epoch = 0, 0
-		c.again(c.fetch)
+		c.endSession(l)
+		c.again(c.fetchAll)
 		return
 	}
 	pause := time.Duration(0)
 	switch code := kafka.ErrorCode(response.ErrorCode); code {
 	case kafka.None:
-		if c.session = response.SessionID; c.session != 0 {
-			c.epoch++
+		if l.session = response.SessionID; l.session != 0 {
+			l.epoch++
 		} else {
-			c.epoch = 0
+			l.epoch = 0
 		}
 	case kafka.FetchSessionIDNotFound, kafka.InvalidFetchSessionEpoch, kafka.FetchSessionTopicIDError:
-		c.session, c.epoch = 0, 0
+		c.endSession(l)
 		pause = time.Millisecond
 	default:
 		c.must(response.ErrorCode, "a fetch")
-		c.session, c.epoch = 0, 0
+		c.endSession(l)
 		pause = 20 * time.Millisecond
 	}
 	for i := range response.Topics {
@@ -176,13 +231,13 @@ func (c *consumer) fetched(r kmsg.Response) {
 			c.take(p, answer)
 		}
 	}
-	if c.link != nil && !c.t.healing && c.t.chance.IntN(400) == 0 {
+	if !c.t.healing && c.t.chance.IntN(400) == 0 {
 		c.hangUp()
 	}
 	if c.t.healing && c.idle() && pause == 0 {
 		pause = 100 * time.Millisecond
 	}
-	c.t.after(pause+c.t.between(0, 20*time.Millisecond), c.fetch)
+	c.t.after(pause+c.t.between(0, 20*time.Millisecond), c.fetchAll)
 }
 
 func (c *consumer) placeOf(topic *kmsg.FetchResponseTopic, partition int32) *place {
@@ -200,8 +255,8 @@ func (c *consumer) outOfRange(p *place) {
 	from, life := p.next, c.from.life
 	c.seek(p, func() {
 		c.t.expect(p.next > from || c.from.life != life, "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
-		c.session, c.epoch = 0, 0
-		c.fetch()
+		c.endSession(p.lane)
+		c.fetchAll()
 	})
 }
 

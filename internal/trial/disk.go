@@ -34,9 +34,9 @@ func (d *trouble) heal()  { d.full, d.failing, d.powerAt = "", nil, 0 }
 func (d *trouble) begin() { d.struck, d.unread = d.full != "", false }
 
 // filesystem is the disk as one life sees it.
-func (t *trial) filesystem(l *life) vfs.FS {
-	var fs vfs.FS = &disk{FS: t.memory, life: l, locked: map[string]bool{}}
-	if m := t.o.Mutant; m != nil && m.Disk != nil {
+func (h *host) filesystem(l *life) vfs.FS {
+	var fs vfs.FS = &disk{FS: h.memory, life: l, locked: map[string]bool{}}
+	if m := h.t.o.Mutant; m != nil && m.Disk != nil {
 		fs = &liar{fs, m.Disk}
 	}
 	return fs
@@ -51,14 +51,14 @@ type disk struct {
 
 // strike is called before each call that changes something, and says whether it fails.
 func (d *disk) strike(op, name string) error {
-	t := d.life.t
+	h := d.life.host
 	if d.life.dead {
 		return errDead
 	}
-	t.disk.changes++
-	if t.disk.powerAt > 0 {
-		if t.disk.powerAt--; t.disk.powerAt == 0 {
-			t.powerCut("before %s %s", op, name)
+	h.disk.changes++
+	if h.disk.powerAt > 0 {
+		if h.disk.powerAt--; h.disk.powerAt == 0 {
+			h.powerCut("before %s %s", op, name)
 			return errDead
 		}
 	}
@@ -66,8 +66,8 @@ func (d *disk) strike(op, name string) error {
 		return err
 	}
 	takesSpace := op == "write" || op == "create" || op == "mkdir"
-	if full := t.disk.full; takesSpace && full != "" && strings.Contains(name, full) {
-		t.disk.struck = true
+	if full := h.disk.full; takesSpace && full != "" && strings.Contains(name, full) {
+		h.disk.struck = true
 		return vfs.ErrNoSpace
 	}
 	return nil
@@ -75,16 +75,16 @@ func (d *disk) strike(op, name string) error {
 
 // fails lets an error strike that is about to.
 func (d *disk) fails(op, name string) error {
-	t := d.life.t
-	for i := range t.disk.failing {
-		f := &t.disk.failing[i]
+	t, h := d.life.t, d.life.host
+	for i := range h.disk.failing {
+		f := &h.disk.failing[i]
 		if f.op != op || !strings.Contains(name, f.folder) {
 			continue
 		}
 		if f.after--; f.after < 0 {
 			err := f.err
-			t.disk.failing = append(t.disk.failing[:i], t.disk.failing[i+1:]...)
-			t.disk.struck = true
+			h.disk.failing = append(h.disk.failing[:i], h.disk.failing[i+1:]...)
+			h.disk.struck = true
 			if op == "sync" && strings.Contains(name, "/logs/") {
 				d.life.unsound = t.world.Now()
 			}
@@ -208,27 +208,27 @@ func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, errDead
 	}
 	if err := f.disk.fails("read", f.Name()); err != nil {
-		f.disk.life.t.disk.unread = true
+		f.disk.life.host.disk.unread = true
 		return 0, err
 	}
 	return f.File.ReadAt(p, off)
 }
 
 func (f *diskFile) Preallocate(offset, length int64) error {
-	t := f.disk.life.t
-	if t.disk.full != "" && strings.Contains(f.Name(), t.disk.full) {
+	h := f.disk.life.host
+	if h.disk.full != "" && strings.Contains(f.Name(), h.disk.full) {
 		return vfs.ErrNoSpace
 	}
-	if t.disk.reserved == nil {
-		t.disk.reserved = map[string]int64{}
+	if h.disk.reserved == nil {
+		h.disk.reserved = map[string]int64{}
 	}
-	t.disk.reserved[f.Name()] = offset + length
+	h.disk.reserved[f.Name()] = offset + length
 	return nil
 }
 
 func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 	err := f.disk.strike("write", f.Name())
-	if err == vfs.ErrNoSpace && off+int64(len(p)) <= f.disk.life.t.disk.reserved[f.Name()] {
+	if err == vfs.ErrNoSpace && off+int64(len(p)) <= f.disk.life.host.disk.reserved[f.Name()] {
 		err = nil
 	}
 	if err != nil {

@@ -45,9 +45,9 @@ type standingNode struct{ *trial }
 
 func newStandingNode(t testing.TB) *standingNode {
 	w := newTrial(1, Options{})
-	w.config = w.drawConfig()
+	w.configure(w.drawConfig())
 	founder := newFounder(w, map[string]int{"plain": 2})
-	w.startNode()
+	w.hosts[0].start()
 	founder.start()
 	if !w.runUntil(10*time.Second, founder.idle) {
 		t.Fatal("the node does not serve")
@@ -56,7 +56,7 @@ func newStandingNode(t testing.TB) *standingNode {
 }
 
 func (w *standingNode) feed(input []byte) {
-	k := w.dial(newClient(w.trial, "fuzz"))
+	k := w.hosts[0].dial(newClient(w.trial, "fuzz"))
 	k.broken = true // nobody listens to the answers
 	for len(input) >= 2 {
 		n := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
@@ -68,13 +68,13 @@ func (w *standingNode) feed(input []byte) {
 		k.session.Drained()
 		if err != nil { // the connection would end: another begins
 			k.session.Closed()
-			k.session = w.life.node.API.Open(server.Peer{Listener: "PLAINTEXT", LocalHost: "127.0.0.1", RemoteHost: "127.0.0.1"})
+			k.session = w.hosts[0].life.node.API.Open(server.Peer{Listener: "PLAINTEXT", LocalHost: "127.0.0.1", RemoteHost: "127.0.0.1"})
 		}
 		w.runUntil(10*time.Millisecond, func() bool { return false })
 	}
 	w.runUntil(2*time.Second, func() bool { return false })
 	k.session.Closed()
-	w.ended, w.life.dead = true, true
+	w.ended, w.hosts[0].life.dead = true, true
 }
 
 // sessionSeeds are requests of every kind, and a few that belong together.

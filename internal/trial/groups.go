@@ -100,7 +100,7 @@ func (s *solo) commit() {
 	c.sent++
 	offset := c.sent
 	request := commitOf(s.group, "plain", 0, offset)
-	s.call(request, s.version, func(r kmsg.Response) {
+	s.ask(s.t.coordinator(s.group), request, s.version, func(r kmsg.Response) {
 		if response, ok := r.(*kmsg.OffsetCommitResponse); ok {
 			if code := response.Topics[0].Partitions[0].ErrorCode; code == 0 {
 				c.acked = max(c.acked, offset)
@@ -133,7 +133,7 @@ func (c *client) fetchOffset(group string, partition int32, done func(offset int
 	topic.Topic, topic.Partitions = "plain", []int32{partition}
 	request.Topics = append(request.Topics, topic)
 	atLeast := c.t.shadow.group(group).offset(partition).acked
-	c.call(request, int16(1+c.t.chance.IntN(7)), func(r kmsg.Response) {
+	c.ask(c.t.coordinator(group), request, int16(1+c.t.chance.IntN(7)), func(r kmsg.Response) {
 		response, ok := r.(*kmsg.OffsetFetchResponse)
 		if !ok {
 			again()
@@ -202,7 +202,7 @@ func (m *member) join() {
 	if m.instance != nil {
 		version = max(version, 5)
 	}
-	m.call(request, version, m.joined)
+	m.ask(m.t.coordinator(m.group), request, version, m.joined)
 }
 
 func (m *member) joined(r kmsg.Response) {
@@ -253,7 +253,7 @@ func (m *member) sync(joined *kmsg.JoinGroupResponse) {
 		request.GroupAssignment = append(request.GroupAssignment, assignment)
 	}
 	generation := m.generation
-	m.call(request, int16(3+m.t.chance.IntN(2)), func(r kmsg.Response) {
+	m.ask(m.t.coordinator(m.group), request, int16(3+m.t.chance.IntN(2)), func(r kmsg.Response) {
 		response, ok := r.(*kmsg.SyncGroupResponse)
 		if !ok {
 			m.again(m.join)
@@ -312,7 +312,7 @@ func (m *member) live() {
 func (m *member) heartbeat() {
 	request := kmsg.NewPtrHeartbeatRequest()
 	request.Group, request.MemberID, request.InstanceID, request.Generation = m.group, m.id, m.instance, m.generation
-	m.call(request, int16(3+m.t.chance.IntN(2)), func(r kmsg.Response) {
+	m.ask(m.t.coordinator(m.group), request, int16(3+m.t.chance.IntN(2)), func(r kmsg.Response) {
 		if response, ok := r.(*kmsg.HeartbeatResponse); ok && response.ErrorCode != 0 && !passing(kafka.ErrorCode(response.ErrorCode)) {
 			m.out(kafka.ErrorCode(response.ErrorCode), "Heartbeat")
 			return
@@ -332,7 +332,7 @@ func (m *member) commit(partition int32) {
 	}
 	request := commitOf(m.group, "plain", partition, offset)
 	request.Generation, request.MemberID, request.InstanceID = m.generation, m.id, m.instance
-	m.call(request, int16(7+m.t.chance.IntN(3)), func(r kmsg.Response) {
+	m.ask(m.t.coordinator(m.group), request, int16(7+m.t.chance.IntN(3)), func(r kmsg.Response) {
 		response, ok := r.(*kmsg.OffsetCommitResponse)
 		if !ok {
 			m.live()
@@ -364,7 +364,7 @@ func (m *member) leave() {
 	if m.instance != nil {
 		version = max(version, 3)
 	}
-	m.call(request, version, func(kmsg.Response) {
+	m.ask(m.t.coordinator(m.group), request, version, func(kmsg.Response) {
 		m.id, m.owned, m.state = "", nil, "out"
 		m.t.after(m.t.between(10*ms, 3000*ms), m.join)
 	})

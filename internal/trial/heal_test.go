@@ -11,7 +11,7 @@ import (
 // there is space again.
 func TestATopicMadeOnAFullDiskComesAlive(t *testing.T) {
 	w := newStandingNode(t).trial
-	w.disk.full = "/logs/"
+	w.hosts[0].disk.full = "/logs/"
 	made := false
 	newClient(w, "maker").createTopic("late", 1, nil, func(id kafka.TopicID) {
 		made = true
@@ -26,7 +26,7 @@ func TestATopicMadeOnAFullDiskComesAlive(t *testing.T) {
 	if n := w.counts["records acknowledged"]; n > 0 {
 		t.Fatalf("%d records acknowledged on a full disk", n)
 	}
-	w.disk.full = ""
+	w.hosts[0].disk.full = ""
 	if !w.runUntil(3*time.Second, func() bool { return w.counts["records acknowledged"] > 0 }) {
 		t.Fatal("nothing is acknowledged 3 s after there is space")
 	}

@@ -7,10 +7,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/node"
 	"github.com/gregorhq/gregor/internal/server"
+	"github.com/gregorhq/gregor/internal/vfs"
 )
+
+// host is one machine: its disk, its clock, and what runs on it.
+type host struct {
+	t      *trial
+	number int
+	config config.Static
+	memory *vfs.Memory
+	disk   trouble
+	life   *life
+	skew   time.Duration // how far the wall clock is off
+	slow   float64       // how many times slower the disk is than it should be
+}
+
+func newHost(t *trial, number int) *host {
+	return &host{t: t, number: number, memory: vfs.NewMemory(), slow: 1}
+}
+
+// serves reports whether clients are served.
+func (h *host) serves() bool { return h.life != nil && h.life.serving }
 
 // dir is the node's data folder.
 const dir = "/gregor"
@@ -19,6 +40,7 @@ const dir = "/gregor"
 // that is still on the stack reaches the disk or a client.
 type life struct {
 	t       *trial
+	host    *host
 	number  int
 	node    *node.Node
 	dead    bool
@@ -31,22 +53,23 @@ type life struct {
 	unsound time.Time // when a sync of the logs failed in this life; zero for never
 }
 
-// startNode opens the data folder for a new life. Where that fails for a reason it is tried again.
-func (t *trial) startNode() {
+// start opens the data folder for a new life. Where that fails for a reason it is tried again.
+func (h *host) start() {
+	t := h.t
 	t.lives++
-	l := &life{t: t, number: t.lives, skew: t.skew}
-	t.life = l
-	t.disk.begin()
-	n, err := node.Open(node.Options{Runtime: l, FS: t.filesystem(l), Dir: dir, Config: t.config, Logger: l.logger(), Failed: l.failed, SnapshotBytes: t.snapshots,
+	l := &life{t: t, host: h, number: t.lives, skew: h.skew}
+	h.life = l
+	h.disk.begin()
+	n, err := node.Open(node.Options{Runtime: l, FS: h.filesystem(l), Dir: dir, Config: h.config, Logger: l.logger(), Failed: l.failed, SnapshotBytes: t.snapshots,
 		Advertised: func(server.Peer) (string, int32) { return "localhost", 9092 }})
 	switch {
 	case l.dead:
 		return // the power went meanwhile, and will come back
 	case err != nil:
-		t.expect(t.disk.struck, "the data folder does not open in life %d: %v", l.number, err)
+		t.expect(h.disk.struck, "the data folder does not open in life %d: %v", l.number, err)
 		t.logf("life %d does not begin: %v", l.number, err)
 		l.end()
-		t.restartIn(t.between(100*time.Millisecond, time.Second))
+		h.restartIn(t.between(100*time.Millisecond, time.Second))
 		return
 	}
 	l.node = n
@@ -59,10 +82,10 @@ func (t *trial) startNode() {
 	})
 }
 
-func (t *trial) restartIn(d time.Duration) {
-	t.after(d, func() {
-		if t.life == nil {
-			t.startNode()
+func (h *host) restartIn(d time.Duration) {
+	h.t.after(d, func() {
+		if h.life == nil {
+			h.start()
 		}
 	})
 }
@@ -73,8 +96,8 @@ func (l *life) end() {
 		return
 	}
 	l.dead, l.serving = true, false
-	if l.t.life == l {
-		l.t.life = nil
+	if l.host.life == l {
+		l.host.life = nil
 	}
 	for _, k := range l.links {
 		k.breakOff(false)
@@ -82,33 +105,33 @@ func (l *life) end() {
 }
 
 // kill ends the process as SIGKILL does: what it wrote stays, synced or not.
-func (t *trial) kill(format string, args ...any) {
-	if t.life == nil {
+func (h *host) kill(format string, args ...any) {
+	if h.life == nil {
 		return
 	}
-	t.fault("kill", format, args...)
-	t.life.end()
-	t.restartIn(t.between(time.Millisecond, time.Second))
+	h.t.fault("kill", format, args...)
+	h.life.end()
+	h.restartIn(h.t.between(time.Millisecond, time.Second))
 }
 
 // powerCut ends the process and loses, of what was not synced, whatever chance says.
-func (t *trial) powerCut(format string, args ...any) {
-	t.fault("power cut", format, args...)
-	t.losePower()
-	if t.life != nil {
-		t.life.end()
+func (h *host) powerCut(format string, args ...any) {
+	h.t.fault("power cut", format, args...)
+	h.losePower()
+	if h.life != nil {
+		h.life.end()
 	}
-	t.restartIn(t.between(time.Millisecond, time.Second))
+	h.restartIn(h.t.between(time.Millisecond, time.Second))
 }
 
-func (t *trial) losePower() {
-	t.memory = t.memory.Crash(t.chance)
-	t.shadow.powerLost()
+func (h *host) losePower() {
+	h.memory = h.memory.Crash(h.t.chance)
+	h.t.shadow.powerLost()
 }
 
 // stop ends the life in good order.
-func (t *trial) stop() {
-	l := t.life
+func (h *host) stop() {
+	l, t := h.life, h.t
 	if l == nil || l.ending {
 		return
 	}
@@ -117,15 +140,15 @@ func (t *trial) stop() {
 	for _, k := range l.links {
 		k.breakOff(true)
 	}
-	troubled := t.disk.struck
+	troubled := h.disk.struck
 	l.node.Stop(func(err error) {
 		if l.dead {
 			return
 		}
-		t.expect(err == nil || troubled || t.disk.struck || l.failure != nil, "life %d does not stop cleanly: %v", l.number, err)
+		t.expect(err == nil || troubled || h.disk.struck || l.failure != nil, "life %d does not stop cleanly: %v", l.number, err)
 		t.logf("life %d has stopped: %v", l.number, err)
 		l.end()
-		t.restartIn(t.between(time.Millisecond, 500*time.Millisecond))
+		h.restartIn(t.between(time.Millisecond, 500*time.Millisecond))
 	})
 }
 
@@ -134,15 +157,15 @@ func (l *life) failed(err error) {
 	if l.dead {
 		return
 	}
-	t := l.t
+	t, h := l.t, l.host
 	l.failure = err
-	t.expect(t.disk.struck, "life %d cannot go on, and there is no reason: %v", l.number, err)
+	t.expect(h.disk.struck, "life %d cannot go on, and there is no reason: %v", l.number, err)
 	t.fault("node gave up", "%v", err)
 	if t.chance.IntN(2) == 0 {
-		t.losePower()
+		h.losePower()
 	}
 	l.end()
-	t.restartIn(t.between(10*time.Millisecond, time.Second))
+	h.restartIn(t.between(10*time.Millisecond, time.Second))
 }
 
 // Now is the wall clock of the node, which may be wrong. While a process runs, Go measures differences of times by a clock
@@ -213,7 +236,7 @@ func (l *life) wait() {
 		return
 	}
 	over := false
-	t.world.Schedule(time.Duration(t.slow*float64(t.between(50*time.Microsecond, 2*time.Millisecond))), func() { over = true })
+	t.world.Schedule(time.Duration(l.host.slow*float64(t.between(50*time.Microsecond, 2*time.Millisecond))), func() { over = true })
 	held := l.current
 	for !over && !l.dead && !t.ended {
 		l.current = nil
@@ -246,11 +269,12 @@ func (w lines) Write(p []byte) (int, error) {
 }
 
 // image loads the node's metadata again from a snapshot, which must make the same (invariant 32).
-func (t *trial) image(when string) {
-	if t.life == nil || t.life.node == nil {
+func (h *host) image(when string) {
+	t := h.t
+	if h.life == nil || h.life.node == nil {
 		return
 	}
-	first, second, err := reload(t.life.node.Image())
+	first, second, err := reload(h.life.node.Image())
 	t.expect(err == nil, "the snapshot of the metadata %s does not load: %v", when, err)
 	t.expect(first == second, "the snapshot of the metadata %s loads as something else: %s", when, fmt.Sprintf("%q instead of %q", second, first))
 }

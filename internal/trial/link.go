@@ -28,9 +28,9 @@ type link struct {
 }
 
 // dial connects to the node, nil where nobody listens.
-func (t *trial) dial(owner *client) *link {
-	l := t.life
-	if l == nil || !l.serving {
+func (h *host) dial(owner *client) *link {
+	l, t := h.life, h.t
+	if !h.serves() {
 		return nil
 	}
 	k := &link{t: t, life: l, owner: owner, slow: t.nemesis != nil && t.nemesis.slowReader()}

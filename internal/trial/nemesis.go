@@ -64,30 +64,34 @@ func (n *nemesis) slowReader() bool {
 	return true
 }
 
-func (n *nemesis) kill()     { n.t.kill("now") }
-func (n *nemesis) powerCut() { n.t.powerCut("now") }
-func (n *nemesis) restart()  { n.t.stop() }
+// one is the host that a fault strikes.
+func (n *nemesis) one() *host { return n.t.hosts[n.t.chance.IntN(len(n.t.hosts))] }
+
+func (n *nemesis) kill()     { n.one().kill("now") }
+func (n *nemesis) powerCut() { n.one().powerCut("now") }
+func (n *nemesis) restart()  { n.one().stop() }
 
 // powerCutSoon takes the power away in the middle of something.
-func (n *nemesis) powerCutSoon() { n.t.disk.powerAt = 1 + n.t.chance.IntN(40) }
+func (n *nemesis) powerCutSoon() { n.one().disk.powerAt = 1 + n.t.chance.IntN(40) }
 
 // powerCutInRecovery takes the power away, and again while the node recovers from that.
 func (n *nemesis) powerCutInRecovery() {
-	n.t.powerCut("now")
-	n.t.disk.powerAt = 1 + n.t.chance.IntN(60)
+	h := n.one()
+	h.powerCut("now")
+	h.disk.powerAt = 1 + n.t.chance.IntN(60)
 }
 
 // killInSync kills the process while it waits for the disk, and takes the power away from the next one: what the first had
 // written and not made durable, the second may have relied on.
 func (n *nemesis) killInSync() {
-	t := n.t
-	t.slow = 200
+	t, h := n.t, n.one()
+	h.slow = 200
 	t.after(t.between(10*time.Millisecond, 400*time.Millisecond), func() {
-		t.kill("while the disk is slow")
-		t.slow = 1
+		h.kill("while the disk is slow")
+		h.slow = 1
 		t.after(t.between(time.Second, 2*time.Second), func() {
 			if !n.stopped {
-				t.powerCut("after a kill")
+				h.powerCut("after a kill")
 			}
 		})
 	})
@@ -99,42 +103,48 @@ func (n *nemesis) folder() string {
 
 func (n *nemesis) failSync() {
 	op := []string{"sync", "sync", "sync", "syncdir"}[n.t.chance.IntN(4)]
-	n.t.disk.failing = append(n.t.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
+	h := n.one()
+	h.disk.failing = append(h.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
 }
 
 func (n *nemesis) failWrite() {
 	op := []string{"write", "write", "truncate", "create", "rename", "remove"}[n.t.chance.IntN(6)]
-	n.t.disk.failing = append(n.t.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
+	h := n.one()
+	h.disk.failing = append(h.disk.failing, failing{op: op, folder: n.folder(), after: n.t.chance.IntN(10), err: errIO})
 }
 
 func (n *nemesis) failRead() {
-	n.t.disk.failing = append(n.t.disk.failing, failing{op: "read", folder: n.folder(), after: n.t.chance.IntN(30), err: errIO})
+	h := n.one()
+	h.disk.failing = append(h.disk.failing, failing{op: "read", folder: n.folder(), after: n.t.chance.IntN(30), err: errIO})
 }
 
 func (n *nemesis) fullDisk() {
-	n.t.disk.full = n.folder()
-	n.t.fault("full disk", "%s", n.t.disk.full)
-	n.t.after(n.t.between(50*time.Millisecond, 4*time.Second), func() { n.t.disk.full = "" })
+	h := n.one()
+	h.disk.full = n.folder()
+	n.t.fault("full disk", "%s", h.disk.full)
+	n.t.after(n.t.between(50*time.Millisecond, 4*time.Second), func() { h.disk.full = "" })
 }
 
 func (n *nemesis) slowDisk() {
 	if n.t.healing {
 		return
 	}
-	n.t.slow = float64(10 + n.t.chance.IntN(300))
-	n.t.fault("slow disk", "%v times", n.t.slow)
-	n.t.after(n.t.between(100*time.Millisecond, 4*time.Second), func() { n.t.slow = 1 })
+	h := n.one()
+	h.slow = float64(10 + n.t.chance.IntN(300))
+	n.t.fault("slow disk", "%v times", h.slow)
+	n.t.after(n.t.between(100*time.Millisecond, 4*time.Second), func() { h.slow = 1 })
 }
 
 // jump sets the wall clock wrong.
 func (n *nemesis) jump() {
-	n.t.skew += n.t.between(-2*time.Minute, 2*time.Minute)
-	n.t.fault("clock jump", "to %v", n.t.skew)
+	h := n.one()
+	h.skew += n.t.between(-2*time.Minute, 2*time.Minute)
+	n.t.fault("clock jump", "to %v", h.skew)
 }
 
 // cutLinks breaks some connections.
 func (n *nemesis) cutLinks() {
-	l := n.t.life
+	l := n.one().life
 	if l == nil {
 		return
 	}

@@ -30,6 +30,7 @@ type stream struct {
 	window   []*produced // not acknowledged, in order; five at most
 	stalled  bool        // one failed: the others in flight are awaited, and then all are sent again
 	waiting  bool        // they are about to be
+	leader   *host       // whom those in flight were sent to: more of them go nowhere else
 	// overtaken is the end of the stream: see settle.
 	overtaken bool
 }
@@ -138,11 +139,27 @@ func (p *producer) build(b *produced) []byte {
 	return builder.Build()
 }
 
+// send sends batches to the leaders of their partitions.
 func (p *producer) send(batches []*produced) {
-	if len(batches) == 0 {
-		return
+	byLeader := map[*host][]*produced{}
+	for _, b := range batches {
+		s := b.stream
+		if !s.flying() {
+			s.leader = p.t.leader(s.TopicPartition)
+		}
+		b.flying = true
+		byLeader[s.leader] = append(byLeader[s.leader], b)
 	}
-	if !p.connect() {
+	for _, h := range p.t.hosts {
+		if len(byLeader[h]) > 0 {
+			p.sendTo(h, byLeader[h])
+		}
+	}
+}
+
+func (p *producer) sendTo(to *host, batches []*produced) {
+	link := p.connect(to)
+	if link == nil {
 		for _, b := range batches {
 			p.failed(b)
 		}
@@ -151,7 +168,6 @@ func (p *producer) send(batches []*produced) {
 	request := kmsg.NewPtrProduceRequest()
 	request.Acks, request.TimeoutMillis = p.acks, 5000
 	for _, b := range batches {
-		b.flying = true
 		part := kmsg.NewProduceRequestTopicPartition()
 		part.Partition, part.Records = b.stream.Partition, p.build(b)
 		n := len(request.Topics)
@@ -165,14 +181,14 @@ func (p *producer) send(batches []*produced) {
 	}
 	if p.acks == 0 {
 		p.t.done("batches sent and forgotten", len(batches))
-		p.post(request, p.version)
+		p.post(link, request, p.version)
 		for _, b := range batches {
 			b.stream.window = nil
 		}
 		return
 	}
 	sent := p.t.world.Now()
-	p.call(request, p.version, func(r kmsg.Response) {
+	p.ask(to, request, p.version, func(r kmsg.Response) {
 		response, _ := r.(*kmsg.ProduceResponse)
 		next := 0
 		for i := range request.Topics {

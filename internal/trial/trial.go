@@ -12,6 +12,7 @@ package trial
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"sort"
@@ -19,7 +20,6 @@ import (
 
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/sim"
-	"github.com/gregorhq/gregor/internal/vfs"
 )
 
 // Options change what a seed says.
@@ -58,15 +58,10 @@ type trial struct {
 	o      Options
 	world  *sim.World
 	chance *rand.Rand // of the workload and the faults; the world has its own
-	config config.Static
 	// snapshots is how much metadata log makes a snapshot due.
 	snapshots int64
-	memory    *vfs.Memory
-	disk      trouble
-	life      *life
-	lives     int
-	skew      time.Duration // how far the wall clock is off
-	slow      float64       // how many times slower disks are than they should be
+	hosts     []*host
+	lives     int // of all hosts
 	shadow    *shadow
 
 	actors  []actor
@@ -86,8 +81,9 @@ type actor interface {
 }
 
 func newTrial(seed uint64, o Options) *trial {
-	t := &trial{o: o, world: sim.New(seed), chance: rand.New(rand.NewPCG(seed, 0x74726961)), slow: 1,
-		memory: vfs.NewMemory(), faults: map[string]int{}, counts: map[string]int{}}
+	t := &trial{o: o, world: sim.New(seed), chance: rand.New(rand.NewPCG(seed, 0x74726961)),
+		faults: map[string]int{}, counts: map[string]int{}}
+	t.hosts = append(t.hosts, newHost(t, 0))
 	t.shadow = newShadow(t)
 	return t
 }
@@ -121,9 +117,10 @@ func explain(p any) string {
 }
 
 func (t *trial) live() {
-	t.config, t.snapshots = t.o.Mutant.plant(t.drawConfig()), 200+t.chance.Int64N(5000)
+	t.configure(t.drawConfig())
+	t.snapshots = 200 + t.chance.Int64N(5000)
 	t.cast()
-	t.startNode()
+	t.hosts[0].start()
 	for _, a := range t.actors {
 		late := 2 * time.Second
 		if t.chance.IntN(4) == 0 {
@@ -156,13 +153,23 @@ func (t *trial) drawConfig() config.Static {
 	}
 }
 
+// configure gives all hosts their configuration.
+func (t *trial) configure(c config.Static) {
+	for _, h := range t.hosts {
+		h.config = t.o.Mutant.plant(maps.Clone(c))
+	}
+}
+
 // heal ends all faults and lets the clients finish what they began.
 func (t *trial) heal() {
 	t.logf("healing")
-	t.healing, t.slow = true, 1
-	t.disk.heal()
-	if t.disk.unread {
-		t.stop()
+	t.healing = true
+	for _, h := range t.hosts {
+		h.slow = 1
+		h.disk.heal()
+		if h.disk.unread {
+			h.stop()
+		}
 	}
 	if t.nemesis != nil {
 		t.nemesis.stop()
@@ -171,7 +178,7 @@ func (t *trial) heal() {
 
 // quiet reports whether the node serves and every client has come to its end.
 func (t *trial) quiet() bool {
-	if t.life == nil || !t.life.serving {
+	if !t.serving() {
 		return false
 	}
 	for _, a := range t.actors {
@@ -182,10 +189,22 @@ func (t *trial) quiet() bool {
 	return true
 }
 
+// serving reports whether every node serves.
+func (t *trial) serving() bool {
+	for _, h := range t.hosts {
+		if !h.serves() {
+			return false
+		}
+	}
+	return true
+}
+
 func (t *trial) restless() string {
 	var names []string
-	if t.life == nil || !t.life.serving {
-		names = append(names, "the node does not serve")
+	for n, h := range t.hosts {
+		if !h.serves() {
+			names = append(names, fmt.Sprintf("node %d does not serve", n))
+		}
 	}
 	for _, a := range t.actors {
 		if !a.idle() {
@@ -197,20 +216,25 @@ func (t *trial) restless() string {
 
 // lastRites crashes the node a last time and reads everything there is.
 func (t *trial) lastRites() {
-	t.image("before the last crash")
-	if t.chance.IntN(2) == 0 {
-		t.powerCut("at the end")
-	} else {
-		t.kill("at the end")
+	power := t.chance.IntN(2) == 0
+	for _, h := range t.hosts {
+		h.image("before the last crash")
+		if power {
+			h.powerCut("at the end")
+		} else {
+			h.kill("at the end")
+		}
 	}
 	reader := newAuditor(t)
 	reader.start()
 	t.expect(t.runUntil(epilogue, reader.idle), "liveness: %s after the last crash: %s", epilogue, reader)
-	t.image("after the last crash")
 	t.shadow.final()
 	t.ended = true
-	if t.life != nil {
-		t.life.dead = true
+	for _, h := range t.hosts {
+		h.image("after the last crash")
+		if h.life != nil {
+			h.life.dead = true
+		}
 	}
 }
 

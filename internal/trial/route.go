@@ -1,0 +1,55 @@
+package trial
+
+import (
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
+)
+
+// A real client asks for metadata when it is told that somebody else leads. Here the metadata of some node is looked into
+// instead, which may be as stale as an answer would be; and now and then a client asks just anybody.
+
+// any is some node, one that serves if there is one.
+func (t *trial) any() *host {
+	first := 0
+	if len(t.hosts) > 1 {
+		first = t.chance.IntN(len(t.hosts))
+	}
+	for n := range t.hosts {
+		if h := t.hosts[(first+n)%len(t.hosts)]; h.serves() {
+			return h
+		}
+	}
+	return t.hosts[first]
+}
+
+// image is the metadata as some node has it; nil if none serves.
+func (t *trial) image() *metadata.Image {
+	if h := t.any(); h.serves() {
+		return h.life.node.Image()
+	}
+	return nil
+}
+
+// leader is the node that leads a partition as far as some node knows.
+func (t *trial) leader(tp kafka.TopicPartition) *host {
+	if len(t.hosts) == 1 || t.chance.IntN(50) == 0 {
+		return t.any()
+	}
+	if i := t.image(); i != nil {
+		if p := i.Partition(tp.Topic, tp.Partition); p != nil && p.Leader != kafka.NoNode {
+			return t.hostOf(p.Leader)
+		}
+	}
+	return t.any()
+}
+
+// coordinator is the node that coordinates a group as far as some node knows.
+func (t *trial) coordinator(group string) *host {
+	h := t.any()
+	if !h.serves() {
+		return h
+	}
+	return t.leader(kafka.TopicPartition{Topic: kafka.GroupMetadataTopic, Partition: h.life.node.Groups.PartitionFor(group)})
+}
+
+func (t *trial) hostOf(id kafka.NodeID) *host { return t.hosts[id] }
