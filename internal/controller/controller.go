@@ -48,6 +48,9 @@ type Options struct {
 	Configs Configs
 	// SessionTimeout is how long a broker may be silent before it is fenced (broker.session.timeout.ms).
 	SessionTimeout time.Duration
+	// RebalanceEvery is how often leaders go back to the replicas that are preferred (leader.imbalance.check.interval.seconds);
+	// 0 for never (auto.leader.rebalance.enable=false).
+	RebalanceEvery time.Duration
 	// Features are the levels of features that this software supports.
 	Features []metadata.FeatureRange
 	Log      *slog.Logger // nil for the default one
@@ -91,7 +94,10 @@ func (c *Controller) lead(epoch int32, log statemachine.Log) {
 	s := statemachine.Lead(c.options.Runtime, "controller", epoch, log, statemachine.Codec[metadata.Record](m.codec()), m,
 		func(err error) { c.ended(turn, epoch, log, err) })
 	c.shard = s
-	s.OnLoaded(func(m *machine) { watchSessions(s, m) })
+	s.OnLoaded(func(m *machine) {
+		watchSessions(s, m)
+		watchLeaders(s, m)
+	})
 }
 
 // ended hears that a shard is over. If the quorum still lets this node lead, the log is loaded again, after a while: what

@@ -74,7 +74,7 @@ func (testConfigs) Check(_ metadata.ResourceType, _, key, value string) error {
 			return fmt.Errorf("%s must be a number, and %q is none", key, value)
 		}
 		return nil
-	case "cleanup.policy":
+	case "cleanup.policy", "unclean.leader.election.enable":
 		return nil
 	}
 	return fmt.Errorf("there is no config %q", key)

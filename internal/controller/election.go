@@ -124,7 +124,8 @@ func (m *machine) retire(id kafka.NodeID) []metadata.Record {
 			if min == 0 {
 				min = m.options.Configs.MinISR(image, t.Name)
 			}
-			if c := change(t.ID, p, leave(p, id, min, m.active)); c != nil {
+			stillLive := func(other kafka.NodeID) bool { return other != id && m.active(other) }
+			if c := change(t.ID, p, m.uncleanly(t, p, leave(p, id, min, m.active), stillLive)); c != nil {
 				records = append(records, c)
 			}
 		}
@@ -140,11 +141,11 @@ func (m *machine) revive(id kafka.NodeID) []metadata.Record {
 	image := m.image()
 	image.Topics(func(t *metadata.Topic) bool {
 		for _, p := range t.Partitions {
-			if p.Leader != kafka.NoNode || !slices.Contains(p.ISR, id) && !slices.Contains(p.ELR, id) {
+			if p.Leader != kafka.NoNode || !slices.Contains(p.Replicas, id) {
 				continue
 			}
 			min := effectiveMin(p, m.options.Configs.MinISR(image, t.Name))
-			if c := change(t.ID, p, elect(p, outcomeOf(p), min, live)); c != nil {
+			if c := change(t.ID, p, m.uncleanly(t, p, elect(p, outcomeOf(p), min, live), live)); c != nil {
 				records = append(records, c)
 			}
 		}
