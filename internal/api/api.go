@@ -46,6 +46,8 @@ type Options struct {
 	Quorum func() QuorumState
 	// Features are the levels of features that this software supports.
 	Features []metadata.FeatureRange
+	// RackAware sends consumers to replicas in their own racks (replica.selector.class).
+	RackAware bool
 	// Observe is told the key of each request and how long it took to answer; it may be nil.
 	Observe Observer
 }

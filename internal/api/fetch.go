@@ -35,6 +35,10 @@ func handleFetch(a *API, r *request) {
 		ReadCommitted: req.IsolationLevel == 1,
 		Partitions:    plan.Partitions,
 		Follower:      follower,
+		Anywhere:      req.Version >= 11,
+	}
+	if a.RackAware {
+		f.Rack = req.Rack
 	}
 	set := &r.session.fetches
 	if follower != nil {

@@ -275,7 +275,7 @@ func (l *life) control(ask func(back func(func())), lost func()) {
 func (l *life) register() {
 	meta := l.directory.Meta()
 	b := metadata.Broker{ID: kafka.NodeID(l.b.n), BootSequence: uint64(meta.BootSeq), Incarnation: [16]byte{byte(meta.BootSeq)},
-		Directories: []metadata.DirectoryID{metadata.DirectoryID(meta.DirectoryID)}}
+		Rack: fmt.Sprint("rack ", l.b.n), Directories: []metadata.DirectoryID{metadata.DirectoryID(meta.DirectoryID)}}
 	l.control(func(back func(func())) {
 		l.b.c.controller.RegisterBroker(controller.Registration{Broker: b, Cluster: "c"}, func(epoch int64, err error) {
 			back(func() {
@@ -520,7 +520,7 @@ func (c *cluster) consume(b *broker) {
 		want := replica.FetchPartition{Number: 0, Epoch: -1, LastEpoch: -1, Offset: from, MaxBytes: 1 << 20}
 		want.ID = b.life.partition().TopicID
 		b.life.replicas.Resolve(&want, true)
-		f := &replica.Fetch{MaxBytes: 1 << 20, Partitions: []replica.FetchPartition{want}, Done: func(*replica.Fetch) {}}
+		f := &replica.Fetch{Anywhere: true, MaxBytes: 1 << 20, Partitions: []replica.FetchPartition{want}, Done: func(*replica.Fetch) {}}
 		b.life.replicas.Fetch(f)
 		r := &f.Results[0]
 		if r.Error != kafka.None || r.Records.Size == 0 {
@@ -656,7 +656,7 @@ func (c *cluster) live(rounds int) {
 				b.life.replicas.WatchFollowers()
 			}
 		}
-		if b := c.leader(); b != nil {
+		for _, b := range c.brokers {
 			c.consume(b)
 		}
 	}
@@ -669,6 +669,36 @@ func TestRecordsAreReplicatedBeforeTheyAreAcknowledged(t *testing.T) {
 	c.judge()
 	if len(c.acked) < 50 || c.failures[kafka.None] != c.answered {
 		t.Errorf("%d records were acknowledged; answers: %v", len(c.acked), c.failures)
+	}
+}
+
+func TestConsumersAreSentToReplicasInTheirRacks(t *testing.T) {
+	c := newCluster(t, 1, 3, nil)
+	c.live(20)
+	c.heal()
+	leader, p := c.leader(), c.follower.Image().Partition("orders", 0)
+	fetch := func(b *broker, rack string, offset int64) wire.FetchResult {
+		want := replica.FetchPartition{ID: b.life.partition().TopicID, Epoch: -1, LastEpoch: -1, Offset: offset, MaxBytes: 1 << 20}
+		b.life.replicas.Resolve(&want, true)
+		f := &replica.Fetch{Anywhere: true, Rack: rack, MaxBytes: 1 << 20, Partitions: []replica.FetchPartition{want}, Done: func(*replica.Fetch) {}}
+		b.life.replicas.Fetch(f)
+		f.Results[0].Records.Release()
+		return f.Results[0]
+	}
+	near := p.Replicas[1]
+	if near == p.Leader {
+		near = p.Replicas[0]
+	}
+	if r := fetch(leader, fmt.Sprint("rack ", near), 0); r.PreferredReplica != near || r.Records.Size > 0 {
+		t.Errorf("a client in the rack of broker %d is sent to %d with %d bytes", near, r.PreferredReplica, r.Records.Size)
+	}
+	if r := fetch(c.brokers[near-1], fmt.Sprint("rack ", near), 0); r.Error != kafka.None || r.Records.Size == 0 || r.PreferredReplica != kafka.NoNode {
+		t.Errorf("the replica near by answers %+v", r)
+	}
+	for _, rack := range []string{"", "rack 77", fmt.Sprint("rack ", leader.n)} {
+		if r := fetch(leader, rack, 0); r.PreferredReplica != kafka.NoNode || r.Records.Size == 0 {
+			t.Errorf("a client in rack %q is sent to %d with %d bytes", rack, r.PreferredReplica, r.Records.Size)
+		}
 	}
 }
 

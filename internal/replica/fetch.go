@@ -36,6 +36,10 @@ type Fetch struct {
 	ReadCommitted bool
 	// Follower is who replicates by this fetch; nil for a consumer.
 	Follower *Follower
+	// Anywhere says that a consumer may be served by a follower, too, and Rack where it stands, empty where that does not matter
+	// (KIP-392).
+	Anywhere bool
+	Rack     string
 	// Partitions are read in this order; the first that has anything gives at least one batch (KIP-74).
 	Partitions []FetchPartition
 	// Results are the answers, in the order of the partitions.
@@ -107,7 +111,7 @@ func (f *Fetch) read() (answer bool) {
 		} else {
 			want.partition.read(f, want, result, max(min(left, int(want.MaxBytes)), 0), first)
 		}
-		if result.Error != kafka.None || result.DivergingEpoch >= 0 || want.Follows && result.HighWatermark > want.Watermark {
+		if result.Error != kafka.None || result.DivergingEpoch >= 0 || result.PreferredReplica >= 0 || want.Follows && result.HighWatermark > want.Watermark {
 			answer = true
 		}
 		if n := result.Records.Size; n > 0 {
@@ -228,6 +232,11 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 	p.mu.Lock()
 	code := p.leads(want.Epoch)
 	leader, epoch := p.leader, p.leaderEpoch
+	if code == kafka.NotLeaderOrFollower && f.Anywhere && p.follows(leader) {
+		code = p.readable()
+	} else if code == kafka.None && f.Rack != "" {
+		result.PreferredReplica = p.nearer(f.Rack, want.Offset)
+	}
 	p.mu.Unlock()
 	if code != kafka.None {
 		result.Error = code
@@ -245,6 +254,9 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 	result.HighWatermark, result.LastStableOffset, result.LogStart = limit, limit, log.LogStart()
 	if f.ReadCommitted {
 		result.Aborted = []wire.AbortedTransaction{}
+	}
+	if result.PreferredReplica >= 0 {
+		return // the client goes there
 	}
 	if want.LastEpoch >= 0 && p.diverges(want, result) {
 		return

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -87,6 +88,32 @@ func (p *Partition) position(leader kafka.NodeID) (following, bool) {
 // follows reports whether the metadata has this node follow a leader. The partition's lock is held.
 func (p *Partition) follows(leader kafka.NodeID) bool {
 	return !p.deleted && !p.leading && p.leader == leader && leader != p.manager.node && p.manager.registered.Load()
+}
+
+// readable answers whether a follower can serve consumers. The partition's lock is held.
+func (p *Partition) readable() kafka.ErrorCode {
+	if log := p.log.Load(); log == nil || log.Offline() {
+		return kafka.KafkaStorageError
+	}
+	return kafka.None
+}
+
+// nearer is a follower in the same rack as a client, in sync and with the offset that the client wants; NoNode where the leader
+// itself is as near, or nobody is (KIP-392). The partition's lock is held.
+func (p *Partition) nearer(rack string, offset int64) kafka.NodeID {
+	image := p.manager.image.Load()
+	if own := image.Broker(p.manager.node); own == nil || own.Rack == rack {
+		return kafka.NoNode
+	}
+	best, end := kafka.NodeID(kafka.NoNode), int64(-1)
+	for i := range p.lead.followers {
+		f := &p.lead.followers[i]
+		b := image.Broker(f.id)
+		if b.Active() && b.Rack == rack && f.fetched && f.validated >= offset && f.validated > end && slices.Contains(p.lead.isr, f.id) {
+			best, end = f.id, f.validated
+		}
+	}
+	return best
 }
 
 // taken is what became of a leader's answer.
