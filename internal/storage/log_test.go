@@ -318,3 +318,22 @@ func (w *twin) compare(t *testing.T, l *Log, chance *rand.Rand, ms int64) {
 		}
 	}
 }
+
+// TestAnEpochWithoutRecordsIsForgottenByATruncationToTheEnd: a follower that led for a moment would else be told again and
+// again to cut its log where it ends already.
+func TestAnEpochWithoutRecordsIsForgottenByATruncationToTheEnd(t *testing.T) {
+	_, _, _, l := fresh(t, DefaultOptions())
+	mustAppend(t, l, 4, batch(1, keyed{"a", "v"}))
+	if err := l.AssignEpochStart(5); err != nil {
+		t.Fatal(err)
+	}
+	if l.LatestEpoch() != 5 {
+		t.Fatal(l.LatestEpoch())
+	}
+	if end, err := l.Truncate(l.End()); err != nil || end != 1 {
+		t.Fatal(end, err)
+	}
+	if l.LatestEpoch() != 4 {
+		t.Errorf("epoch %d is still there", l.LatestEpoch())
+	}
+}

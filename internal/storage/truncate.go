@@ -8,12 +8,14 @@ import (
 	"github.com/gregorhq/gregor/internal/record"
 )
 
-// Truncate removes every batch that holds an offset at or beyond to, durably, and returns the new end. Writer.
+// Truncate removes every batch that holds an offset at or beyond to, durably, and the leader epochs that begin there, and
+// returns the new end. Writer.
 func (l *Log) Truncate(to int64) (end int64, err error) {
 	if err := l.usable(); err != nil {
 		return l.end.Load(), err
 	}
 	if to >= l.end.Load() {
+		l.truncateEpochs(to) // one in which this node led and wrote nothing
 		return l.end.Load(), nil
 	}
 	list := l.list()
