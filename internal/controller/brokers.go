@@ -66,10 +66,18 @@ func (m *machine) register(r Registration) ([]metadata.Record, *refusal) {
 		case b.BootSequence < old.BootSequence && sameDirectories(&b, old):
 			return nil, refuse(kafka.DuplicateBrokerRegistration, "broker %d was started again since: this is start %d, and %d has registered", b.ID, b.BootSequence, old.BootSequence)
 		}
-		records = m.retire(b.ID)
+		records, b.Barred = m.retire(b.ID), old.Barred
+		if !sameDirectories(&b, old) {
+			// Its disk is another: what the old one had is gone.
+			if refused := m.checkLoss(b.ID); refused != nil {
+				return nil, refused
+			}
+			records = m.forget(b.ID)
+		}
 	}
 	b.Epoch, b.Fenced, b.ShuttingDown = -1, true, false
 	delete(m.brokers, b.ID)
+	delete(m.reserved, b.ID)
 	return append(records, &metadata.RegisterBroker{Broker: b}), nil
 }
 
@@ -233,7 +241,7 @@ func (c *Controller) UnregisterBroker(req *kmsg.UnregisterBrokerRequest, reply f
 			refused = refuse(kafka.BrokerIDNotRegistered, "broker %d is not registered", id)
 			return nil
 		}
-		return append(m.retire(id), &metadata.UnregisterBroker{ID: id, Epoch: b.Epoch})
+		return append(m.forget(id), &metadata.UnregisterBroker{ID: id, Epoch: b.Epoch})
 	}, func(err error) {
 		if err != nil {
 			refused = refusalOf(err)

@@ -19,6 +19,8 @@ type machine struct {
 	plain map[string]string
 
 	brokers map[kafka.NodeID]*session
+	// reserved are the ids of nodes that were let in and have not registered yet.
+	reserved map[kafka.NodeID]reserved
 }
 
 // session is what the active controller knows of a broker that it has heard of.
@@ -27,10 +29,11 @@ type session struct {
 	heard    time.Time
 	applied  int64 // the metadata offset that the broker has applied
 	shutdown int64 // the offset from which on everybody knows that it leads nothing; -1 if it does not shut down
+	lost     bool  // its connection has ended, and it has a moment to be heard of again
 }
 
 func newMachine(options *Options) *machine {
-	return &machine{options: options, current: metadata.Empty(), plain: map[string]string{}, brokers: map[kafka.NodeID]*session{}}
+	return &machine{options: options, current: metadata.Empty(), plain: map[string]string{}, brokers: map[kafka.NodeID]*session{}, reserved: map[kafka.NodeID]reserved{}}
 }
 
 func (m *machine) codec() metadata.Codec {

@@ -23,7 +23,6 @@ const (
 	batchFormat     = 1
 	batchHeaderSize = 18
 	flagSnapshot    = 1
-	recordVersion   = 0 // of every type so far
 	skippable       = 0x80
 )
 
@@ -82,7 +81,7 @@ func appendRecords(to []byte, records []Record) []byte {
 		fields.bytes = fields.bytes[:0]
 		r.encode(&fields)
 		to = binary.AppendUvarint(to, uint64(r.recordType()))
-		to = append(to, recordVersion)
+		to = append(to, versionOf(r))
 		to = binary.AppendUvarint(to, uint64(len(fields.bytes)))
 		to = append(to, fields.bytes...)
 	}
@@ -118,6 +117,23 @@ func parseBatch(batch []byte) (parsedBatch, error) {
 	return b, d.err
 }
 
+// versionOf is the version that a record is written in: the lowest that can say it, so that older software can read it too.
+func versionOf(r Record) byte {
+	if v, ok := r.(interface{ version() byte }); ok {
+		return v.version()
+	}
+	return 0
+}
+
+// newestVersion is the newest version of a type that this software knows.
+func newestVersion(kind recordType) byte {
+	switch kind {
+	case typeRegisterBroker, typeBrokerChange:
+		return 1
+	}
+	return 0
+}
+
 // parseRecord reads one record; nil for one that may be skipped.
 func parseRecord(kind recordType, version byte, fields *decoder) (Record, error) {
 	maySkip := version&skippable != 0
@@ -129,14 +145,16 @@ func parseRecord(kind recordType, version byte, fields *decoder) (Record, error)
 		}
 		return nil, fmt.Errorf("metadata record of type %d: %w", kind, ErrNewer)
 	}
-	if version > recordVersion && !maySkip {
+	newest := newestVersion(kind)
+	if version > newest && !maySkip {
 		return nil, fmt.Errorf("metadata record of type %d, version %d: %w", kind, version, ErrNewer)
 	}
+	fields.version = min(version, newest)
 	r.decode(fields)
 	if fields.err != nil {
 		return nil, fmt.Errorf("metadata record of type %d: %w", kind, fields.err)
 	}
-	if len(fields.bytes) > 0 && version <= recordVersion {
+	if len(fields.bytes) > 0 && version <= newest {
 		return nil, fmt.Errorf("metadata record of type %d: %w: %d bytes too many", kind, ErrCorrupt, len(fields.bytes))
 	}
 	return r, nil
@@ -214,8 +232,9 @@ func (e *encoder) directories(list []DirectoryID) {
 
 // decoder takes fields off the front. After an error it yields zeros.
 type decoder struct {
-	bytes []byte
-	err   error
+	bytes   []byte
+	err     error
+	version byte // of the record
 }
 
 func (d *decoder) fail(what string) {

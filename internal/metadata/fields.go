@@ -3,7 +3,7 @@ package metadata
 import "github.com/gregorhq/gregor/internal/kafka"
 
 // The fields of each record, in the order in which they are on disk. A pair of encode and decode is changed only by adding at
-// the end, under a new version.
+// the end, under a new version. A record that has nothing of what was added is written in the version before.
 
 func (r *ClusterID) encode(e *encoder) { e.string(r.ID) }
 func (r *ClusterID) decode(d *decoder) { r.ID = d.string() }
@@ -34,6 +34,17 @@ func (r *RegisterBroker) encode(e *encoder) {
 	}
 	e.bool(b.Fenced)
 	e.bool(b.ShuttingDown)
+	if r.version() != 0 {
+		e.uint(b.RaftID)
+		e.bool(b.Barred)
+	}
+}
+
+func (r *RegisterBroker) version() byte {
+	if r.Broker.RaftID != 0 || r.Broker.Barred {
+		return 1 | skippable // older software has no use for it
+	}
+	return 0
 }
 
 func (r *RegisterBroker) decode(d *decoder) {
@@ -58,6 +69,10 @@ func (r *RegisterBroker) decode(d *decoder) {
 	}
 	b.Fenced = d.bool()
 	b.ShuttingDown = d.bool()
+	if d.version >= 1 {
+		b.RaftID = d.uvarint()
+		b.Barred = d.bool()
+	}
 }
 
 func (r *UnregisterBroker) encode(e *encoder) { e.int(int64(r.ID)); e.int(r.Epoch) }
@@ -69,6 +84,16 @@ func (r *BrokerChange) encode(e *encoder) {
 	e.int(int64(r.Fenced))
 	e.int(int64(r.ShuttingDown))
 	e.directories(r.Directories)
+	if r.version() != 0 {
+		e.int(int64(r.Barred))
+	}
+}
+
+func (r *BrokerChange) version() byte {
+	if r.Barred != Unchanged {
+		return 1 | skippable // older software has no use for it
+	}
+	return 0
 }
 
 func (r *BrokerChange) decode(d *decoder) {
@@ -77,6 +102,9 @@ func (r *BrokerChange) decode(d *decoder) {
 	r.Fenced = Change(d.int(8))
 	r.ShuttingDown = Change(d.int(8))
 	r.Directories = d.directories()
+	if d.version >= 1 {
+		r.Barred = Change(d.int(8))
+	}
 }
 
 func (r *TopicRecord) encode(e *encoder) { e.string(r.Name); e.id(r.ID) }

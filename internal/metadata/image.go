@@ -204,6 +204,10 @@ type Broker struct {
 	Fenced bool
 	// ShuttingDown brokers may be in an ISR, but are elected for nothing and join no ISR.
 	ShuttingDown bool
+	// RaftID is the broker's id in the metadata quorum, drawn with its metadata folder; 0 where it has told none.
+	RaftID uint64
+	// Barred brokers are no members of the quorum, because an operator has said so.
+	Barred bool
 }
 
 // Active reports whether the broker may lead: it exists, is not fenced, and is not on its way out.

@@ -37,8 +37,10 @@ func everyRecord() []Record {
 			Features:    []FeatureRange{{"metadata.version", 1, 2}},
 			Fenced:      true, ShuttingDown: true,
 		}},
+		&RegisterBroker{Broker{ID: 1, Epoch: 7, RaftID: 1<<63 - 1, Barred: true}},
 		&UnregisterBroker{1, 77},
-		&BrokerChange{1, 77, Cleared, Set, []DirectoryID{}},
+		&BrokerChange{1, 77, Cleared, Set, []DirectoryID{}, Unchanged},
+		&BrokerChange{1, 77, Unchanged, Unchanged, nil, Set},
 		&TopicRecord{"orders", topicID(1)},
 		&RemoveTopic{topicID(1)},
 		&PartitionRecord{topicID(1), Partition{

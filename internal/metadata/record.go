@@ -65,6 +65,7 @@ type BrokerChange struct {
 	Fenced       Change
 	ShuttingDown Change
 	Directories  []DirectoryID // nil for no change
+	Barred       Change
 }
 
 // TopicRecord begins a topic, without partitions.

@@ -87,6 +87,7 @@ func (d *Delta) brokerChange(r *BrokerChange) {
 	b := *old
 	b.Fenced = r.Fenced.applied(b.Fenced)
 	b.ShuttingDown = r.ShuttingDown.applied(b.ShuttingDown)
+	b.Barred = r.Barred.applied(b.Barred)
 	if r.Directories != nil {
 		b.Directories = r.Directories
 	}

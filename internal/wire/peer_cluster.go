@@ -14,6 +14,7 @@ type JoinClusterRequest struct {
 	Cluster string // that the node means to join; empty where it takes whatever cluster it finds
 	Node    int32  // the id that it wants; -1 for any that is free
 	RaftID  uint64 // the id that it has drawn for its metadata folder: the same from try to try
+	Relayed bool   // a node has sent it on to the active controller
 }
 
 // Key is the request's.
@@ -26,13 +27,14 @@ func (*JoinClusterRequest) ResponseKind() kmsg.Response { return new(JoinCluster
 func (r *JoinClusterRequest) AppendTo(b []byte) []byte {
 	b = appendCompact(b, r.Cluster)
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Node))
-	return binary.BigEndian.AppendUint64(b, r.RaftID)
+	b = binary.BigEndian.AppendUint64(b, r.RaftID)
+	return appendBool(b, r.Relayed)
 }
 
 // ReadFrom decodes the request.
 func (r *JoinClusterRequest) ReadFrom(b []byte) error {
 	in := reader{b: b}
-	r.Cluster, r.Node, r.RaftID = in.string(), in.int32(), uint64(in.int64())
+	r.Cluster, r.Node, r.RaftID, r.Relayed = in.string(), in.int32(), uint64(in.int64()), in.bool()
 	return in.end("a wish to join")
 }
 
