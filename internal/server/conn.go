@@ -81,7 +81,7 @@ func (c *conn) serve() {
 	c.close()
 	c.dropBuffer()
 	c.session.Closed()
-	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isReset(err) {
+	if !errors.Is(err, ErrTooEarly) && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isReset(err) {
 		c.server.rejected(c.peer, err)
 	}
 }

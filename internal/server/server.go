@@ -40,6 +40,9 @@ type Session interface {
 	Closed()
 }
 
+// ErrTooEarly is wrapped by the error of a request that came before it can be served. Whoever has sent it will come again.
+var ErrTooEarly = errors.New("too early")
+
 // Slot is the place of one request's answer in the order of its connection. Exactly one of Send, Silence and Abort is
 // called, once, from anywhere.
 type Slot interface {
