@@ -48,6 +48,10 @@ type Options struct {
 	Features []metadata.FeatureRange
 	// RackAware sends consumers to replicas in their own racks (replica.selector.class).
 	RackAware bool
+	// Cluster is the way to the other nodes; nil where there are none.
+	Cluster Cluster
+	// Serving reports whether clients are served: a node that begins is there for other nodes before. nil for always.
+	Serving func() bool
 	// Observe is told the key of each request and how long it took to answer; it may be nil.
 	Observe Observer
 }
@@ -63,6 +67,7 @@ type API struct {
 	rows       [maxAPIKey + 1]*row
 	nodes      map[int16]*row // requests of our own, between nodes
 	advertised []*row
+	timers     loop.Loop // of requests that wait for an active controller
 }
 
 // maxAPIKey is the largest key in the table.
@@ -73,12 +78,15 @@ const maxDecodedBytes = 16 << 20
 
 // New makes the protocol.
 func New(o Options) *API {
-	a := &API{Options: o, nodes: map[int16]*row{}}
+	a := &API{Options: o, nodes: map[int16]*row{}, timers: o.Runtime.Loop("forward")}
 	for i := range table {
 		a.rows[table[i].key] = &table[i]
 		a.advertised = append(a.advertised, &table[i])
 	}
 	for i := range nodeTable {
+		if nodeTable[i].key > wire.KeyProgress && o.Cluster == nil {
+			continue
+		}
 		if key := nodeTable[i].key; key <= maxAPIKey {
 			a.rows[key] = &nodeTable[i]
 		} else {
@@ -103,6 +111,10 @@ type row struct {
 	// serves is the lowest version that is answered, where that is above the lowest advertised.
 	serves int16
 	handle func(a *API, r *request)
+	// decided requests are the active controller's to answer.
+	decided bool
+	// between nodes: a node that does not serve clients yet answers it, and it may be as large as it is.
+	between bool
 }
 
 // request is one decoded request on its way to its handler.
@@ -111,11 +123,18 @@ type request struct {
 	slot    server.Slot
 	header  wire.Header
 	body    kmsg.Request
+	frame   []byte // of a request that may have to be forwarded
+	// intercept takes the answer in place of the client; nil for nobody.
+	intercept func(kmsg.Response)
 }
 
 // reply answers. The response takes the request's version.
 func (r *request) reply(response kmsg.Response) {
 	response.SetVersion(r.header.Version)
+	if r.intercept != nil {
+		r.intercept(response)
+		return
+	}
 	r.slot.Send(wire.AppendResponse(r.slot.Buffer(), r.header.Correlation, response), nil)
 }
 
@@ -130,18 +149,30 @@ type session struct {
 	peer    server.Peer
 	drain   *replica.Drain
 	fetches fetchSet
+
+	forwarded bool         // it is of a client of another node
+	broker    kafka.NodeID // that says on it that it lives; NoNode for none
+	member    uint64       // of the quorum, whose messages come on it; 0 for none
 }
 
 // Open begins a connection's session.
 func (a *API) Open(peer server.Peer) server.Session {
-	return &session{api: a, peer: peer, drain: a.Replicas.NewDrain()}
+	return &session{api: a, peer: peer, drain: a.Replicas.NewDrain(), broker: kafka.NoNode}
 }
 
 // Drained appends what the produce requests of this wakeup brought.
 func (s *session) Drained() { s.drain.Flush() }
 
-// Closed lets go of fetches that nobody waits for any more.
-func (s *session) Closed() { s.fetches.cancel() }
+// Closed lets go of fetches that nobody waits for any more. The end of another node's connection may be the end of the node.
+func (s *session) Closed() {
+	s.fetches.cancel()
+	if s.broker != kafka.NoNode {
+		s.api.Controller.Lost(s.broker)
+	}
+	if s.member != 0 {
+		s.api.Cluster.Disconnected(s.member)
+	}
+}
 
 // Request dispatches one request.
 func (s *session) Request(frame []byte, slot server.Slot) error {
@@ -152,6 +183,9 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	row := s.api.row(h.Key)
 	if row == nil {
 		return fmt.Errorf("%w: %s is not served", wire.ErrMalformed, kmsg.NameForKey(h.Key))
+	}
+	if !row.between && s.api.Serving != nil && !s.api.Serving() {
+		return fmt.Errorf("%w: the node has just been started", server.ErrTooEarly)
 	}
 	if s.api.Observe != nil {
 		s.api.Observe.Request(h.Key)
@@ -169,7 +203,7 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	}
 	// What the same connection has produced comes before whatever it asks next.
 	s.drain.Flush()
-	if len(frame) > maxDecodedBytes {
+	if len(frame) > maxDecodedBytes && !row.between {
 		return fmt.Errorf("%w: a %s request of %d bytes", wire.ErrMalformed, kmsg.NameForKey(h.Key), len(frame))
 	}
 	// The decoded request may outlive the frame, and byte fields of it would lie in the frame.
@@ -179,7 +213,13 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	}
 	h.ClientID = bytes.Clone(h.ClientID)
 	h.Body = nil
-	row.handle(s.api, &request{session: s, slot: slot, header: h, body: body})
+	r := &request{session: s, slot: slot, header: h, body: body}
+	if row.decided {
+		r.frame = bytes.Clone(frame)
+		s.api.decide(r, row)
+		return nil
+	}
+	row.handle(s.api, r)
 	return nil
 }
 

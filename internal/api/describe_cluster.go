@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
@@ -50,17 +52,18 @@ func handleDescribeCluster(a *API, r *request) {
 
 // QuorumState is the metadata quorum as DescribeQuorum tells it.
 type QuorumState struct {
-	Leader        kafka.NodeID
-	Epoch         int32
-	HighWatermark int64
-	Voters        []QuorumReplica
+	Leader            kafka.NodeID
+	Epoch             int32
+	HighWatermark     int64
+	Voters, Observers []QuorumReplica
 }
 
-// QuorumReplica is one voter, and how far its log goes.
+// QuorumReplica is a node that votes or watches, and how far its log goes.
 type QuorumReplica struct {
 	Node      kafka.NodeID
 	Directory [16]byte
-	LogEnd    int64
+	LogEnd    int64     // -1 where only the leader knows
+	Heard     time.Time // when it was heard of; zero where it was not
 }
 
 // quorumTopic is what Kafka calls the metadata log.
@@ -99,15 +102,24 @@ func (a *API) quorumPartition(topic string, number int32) kmsg.DescribeQuorumRes
 		return part
 	}
 	state := a.Quorum()
-	now := a.Runtime.Now().UnixMilli()
 	part.LeaderID, part.LeaderEpoch, part.HighWatermark = int32(state.Leader), state.Epoch, state.HighWatermark
 	for _, v := range state.Voters {
-		voter := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
-		voter.ReplicaID, voter.ReplicaDirectoryID, voter.LogEndOffset = int32(v.Node), v.Directory, v.LogEnd
-		if v.Node == state.Leader {
-			voter.LastFetchTimestamp, voter.LastCaughtUpTimestamp = now, now
-		}
-		part.CurrentVoters = append(part.CurrentVoters, voter)
+		part.CurrentVoters = append(part.CurrentVoters, quorumReplica(v, state.HighWatermark))
+	}
+	for _, o := range state.Observers {
+		part.Observers = append(part.Observers, quorumReplica(o, state.HighWatermark))
 	}
 	return part
+}
+
+func quorumReplica(q QuorumReplica, committed int64) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
+	replica := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
+	replica.ReplicaID, replica.ReplicaDirectoryID, replica.LogEndOffset = int32(q.Node), q.Directory, q.LogEnd
+	if !q.Heard.IsZero() {
+		replica.LastFetchTimestamp = q.Heard.UnixMilli()
+		if q.LogEnd >= committed {
+			replica.LastCaughtUpTimestamp = q.Heard.UnixMilli()
+		}
+	}
+	return replica
 }

@@ -17,7 +17,7 @@ func (a *API) endpoint(image *metadata.Image, peer server.Peer, id kafka.NodeID)
 		return e, false
 	}
 	e = wire.Endpoint{Node: id, Rack: b.Rack}
-	if id == a.Node {
+	if id == a.Node && peer.LocalHost != "" { // a client of another node has reached this one nowhere
 		e.Host, e.Port = a.Advertised(peer)
 		return e, true
 	}

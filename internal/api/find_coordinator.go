@@ -8,9 +8,13 @@ import (
 	"github.com/gregorhq/gregor/internal/controller"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/server"
 )
 
-const coordinatorOfGroup = 0
+const (
+	keyFindCoordinator = 10
+	coordinatorOfGroup = 0
+)
 
 // FindCoordinator says which node coordinates a group (KIP-699). The topic that holds groups' state is created with the
 // first who asks.
@@ -20,11 +24,18 @@ func handleFindCoordinator(a *API, r *request) {
 		r.reply(a.coordinators(r, req))
 		return
 	}
-	a.ensureGroupTopic(func(error) { r.reply(a.coordinators(r, req)) })
+	a.ensureGroupTopic(r.session.peer, func() { r.reply(a.coordinators(r, req)) })
 }
 
-// ensureGroupTopic creates __consumer_offsets unless it exists, and waits until this node has it.
-func (a *API) ensureGroupTopic(done func(error)) {
+// ensureGroupTopic has the active controller create __consumer_offsets unless it exists, and waits until this node has it.
+// Another node's does it when it is asked for a coordinator.
+func (a *API) ensureGroupTopic(peer server.Peer, done func()) {
+	request := kmsg.NewPtrFindCoordinatorRequest()
+	request.Version = 3
+	a.ask(peer, request, func() { a.createGroupTopic(done) }, done)
+}
+
+func (a *API) createGroupTopic(done func()) {
 	l := a.Layers(a.Image(), "")
 	a.Controller.EnsureTopic(controller.TopicSpec{
 		Name:              kafka.GroupMetadataTopic,
@@ -35,7 +46,7 @@ func (a *API) ensureGroupTopic(done func(error)) {
 			{Key: "compression.type", Value: "producer"},
 			{Key: "segment.bytes", Value: strconv.FormatInt(max(l.Int("offsets.topic.segment.bytes"), 1<<20), 10)},
 		},
-	}, func(err error) { a.AfterApplied(func() { done(err) }) })
+	}, func(error) { a.AfterApplied(done) })
 }
 
 func (a *API) coordinators(r *request, req *kmsg.FindCoordinatorRequest) *kmsg.FindCoordinatorResponse {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/server"
 )
 
 // The operations that each kind of resource has, as bits by their number (KIP-430). Without an authorizer all are allowed.
@@ -36,7 +37,7 @@ func handleMetadata(a *API, r *request) {
 	}
 	// Kafka answers UNKNOWN_TOPIC_OR_PARTITION while the topic is being created, and its clients ask again. Waiting the
 	// moment that it takes spares those who do not.
-	a.autoCreate(missing, func() { r.reply(a.metadata(r, req)) })
+	a.autoCreate(r.session.peer, missing, func() { r.reply(a.metadata(r, req)) })
 }
 
 // checkMetadataRequest refuses what only later versions can say.
@@ -80,9 +81,9 @@ func (a *API) toCreate(req *kmsg.MetadataRequest) []string {
 	return slices.Compact(names)
 }
 
-func (a *API) autoCreate(names []string, done func()) {
+func (a *API) autoCreate(peer server.Peer, names []string, done func()) {
 	create := kmsg.NewPtrCreateTopicsRequest()
-	create.Version = 7
+	create.Version, create.TimeoutMillis = 7, int32(patience.Milliseconds())
 	for _, name := range names {
 		if kafka.IsInternal(name) {
 			continue
@@ -94,13 +95,14 @@ func (a *API) autoCreate(names []string, done func()) {
 	finish := func() { a.AfterApplied(done) }
 	if slices.Contains(names, kafka.GroupMetadataTopic) {
 		next := finish
-		finish = func() { a.ensureGroupTopic(func(error) { next() }) }
+		finish = func() { a.ensureGroupTopic(peer, func() { next() }) }
 	}
 	if len(create.Topics) == 0 {
 		finish()
 		return
 	}
-	a.Controller.CreateTopics(create, func(*kmsg.CreateTopicsResponse) { finish() })
+	here := func() { a.Controller.CreateTopics(create, func(*kmsg.CreateTopicsResponse) { finish() }) }
+	a.ask(peer, create, here, finish)
 }
 
 func (a *API) metadata(r *request, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {

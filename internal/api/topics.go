@@ -1,9 +1,16 @@
 package api
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"fmt"
+	"slices"
 
-// What changes metadata is the controller's to decide. It answers when the change is committed; the client is answered
-// when this node has it too, so that what it asks next finds it.
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+)
+
+// What changes metadata is the active controller's to decide, on whatever node that is (see decision). It answers when the
+// change is committed; the client is answered when its node has it too, so that what it asks next finds it.
 
 func handleCreateTopics(a *API, r *request) {
 	a.Controller.CreateTopics(r.body.(*kmsg.CreateTopicsRequest), func(resp *kmsg.CreateTopicsResponse) { a.replyApplied(r, resp) })
@@ -43,6 +50,35 @@ func handleUpdateFeatures(a *API, r *request) {
 
 func handleUnregisterBroker(a *API, r *request) {
 	a.Controller.UnregisterBroker(r.body.(*kmsg.UnregisterBrokerRequest), func(resp *kmsg.UnregisterBrokerResponse) { a.replyApplied(r, resp) })
+}
+
+// AddRaftVoter lets a node into the quorum again (KIP-853).
+func handleAddRaftVoter(a *API, r *request) {
+	req := r.body.(*kmsg.AddRaftVoterRequest)
+	if a.votes(req.VoterID) {
+		resp := kmsg.NewPtrAddRaftVoterResponse()
+		resp.ErrorCode, resp.ErrorMessage = kafka.DuplicateVoter.Code(), message(fmt.Sprintf("node %d is a voter already", req.VoterID))
+		r.reply(resp)
+		return
+	}
+	a.Controller.AddRaftVoter(req, func(resp *kmsg.AddRaftVoterResponse) { a.replyApplied(r, resp) })
+}
+
+// RemoveRaftVoter takes a node out of the quorum (KIP-853). Another one takes its place if there is one.
+func handleRemoveRaftVoter(a *API, r *request) {
+	req := r.body.(*kmsg.RemoveRaftVoterRequest)
+	if a.Controller.Active() && !a.votes(req.VoterID) {
+		resp := kmsg.NewPtrRemoveRaftVoterResponse()
+		resp.ErrorCode, resp.ErrorMessage = kafka.VoterNotFound.Code(), message(fmt.Sprintf("node %d is no voter", req.VoterID))
+		r.reply(resp)
+		return
+	}
+	a.Controller.RemoveRaftVoter(req, func(resp *kmsg.RemoveRaftVoterResponse) { a.replyApplied(r, resp) })
+}
+
+// votes reports whether a node is a voter of the quorum.
+func (a *API) votes(id int32) bool {
+	return slices.ContainsFunc(a.Quorum().Voters, func(v QuorumReplica) bool { return int32(v.Node) == id })
 }
 
 func (a *API) replyApplied(r *request, resp kmsg.Response) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/wire"
 )
 
 // Tagged fields of our own, in Kafka's requests between brokers and the controller.
@@ -17,7 +18,7 @@ const (
 	tagMessage      = 10_000 // of the answer to a registration: why it was refused, in words
 )
 
-// Serve answers what brokers ask the active controller in Kafka's own requests, and reports false for a request that is none
+// Serve answers what nodes ask the active controller, in Kafka's own requests where it has them, and reports false for a request that is none
 // of those.
 func (c *Controller) Serve(request kmsg.Request, reply func(kmsg.Response)) bool {
 	switch r := request.(type) {
@@ -27,6 +28,8 @@ func (c *Controller) Serve(request kmsg.Request, reply func(kmsg.Response)) bool
 		c.serveHeartbeat(r, reply)
 	case *kmsg.AllocateProducerIDsRequest:
 		c.serveProducerIDs(r, reply)
+	case *wire.JoinClusterRequest:
+		c.serveJoin(r, reply)
 	default:
 		return false
 	}
@@ -141,6 +144,17 @@ func (c *Controller) serveProducerIDs(req *kmsg.AllocateProducerIDsRequest, repl
 			resp.ErrorCode = kafka.AsErrorCode(err).Code()
 		}
 		resp.ProducerIDStart, resp.ProducerIDLen = first, count
+		reply(resp)
+	})
+}
+
+func (c *Controller) serveJoin(req *wire.JoinClusterRequest, reply func(kmsg.Response)) {
+	c.Admit(Applicant{req.Cluster, kafka.NodeID(req.Node), req.RaftID}, func(node kafka.NodeID, err error) {
+		resp := &wire.JoinClusterResponse{Node: int32(node)}
+		if err != nil {
+			r := refusalOf(err)
+			resp.ErrorCode, resp.Message = r.code.Code(), r.text
+		}
 		reply(resp)
 	})
 }
