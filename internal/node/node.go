@@ -10,8 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
+	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/api"
 	"github.com/gregorhq/gregor/internal/config"
@@ -20,6 +24,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/raft"
 	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/server"
@@ -37,6 +42,12 @@ type Options struct {
 	Logger  *slog.Logger
 	// Endpoints are where other nodes reach this one, by listener.
 	Endpoints []metadata.Endpoint
+	// Peers reaches other nodes; nil for a node that is alone for good.
+	Peers peer.Network
+	// Seeds are addresses of other nodes that somebody has told, beside those that the data folder knows.
+	Seeds []peer.Address
+	// Admission makes a new data folder that of a node which joins a cluster (see Join); nil founds one.
+	Admission *Admission
 	// Advertised is where a client that came in by some listener reaches this node.
 	Advertised func(peer server.Peer) (host string, port int32)
 	// SnapshotBytes is how much metadata log makes a snapshot due; 0 for the default.
@@ -58,11 +69,14 @@ type Node struct {
 	logger    *slog.Logger
 	layers    layers
 	follower  *metadata.Follower
+	roster    *roster
 	publisher *publisher
 	quorum    *raft.Node
 	directory *storage.Directory
 	register  *registrar
 	house     *housekeeper
+	control   loop.Loop // of calls to the active controller
+	serving   atomic.Bool
 	failOnce  sync.Once
 }
 
@@ -71,14 +85,21 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := o.resolveID(); err != nil {
+		return nil, err
+	}
 	static := config.Layers{Static: o.Config.Layer()}
-	n := &Node{o: o, id: kafka.NodeID(static.Int("node.id")), logger: o.Logger}
+	n := &Node{o: o, id: kafka.NodeID(static.Int("node.id")), logger: o.Logger, control: o.Runtime.Loop("control")}
 	n.layers = layers{node: n.id, static: o.Config}
 	n.follower = metadata.NewFollower()
 	if err := vfs.MakeFolder(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("cannot make the data folder %s: %w", o.Dir, err)
 	}
-	if err := n.openQuorum(); err != nil {
+	n.roster = newRoster(n, static.String("inter.broker.listener.name"))
+	if o.Admission != nil {
+		n.roster.note(o.Admission.Known)
+	}
+	if err := n.openQuorum(static); err != nil {
 		return nil, err
 	}
 	if err := n.openDirectory(static); err != nil {
@@ -88,11 +109,46 @@ func Open(o Options) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) openQuorum() (err error) {
-	n.quorum, err = raft.Open(raft.Options{
+// resolveID finds out which node this is: the one that it was admitted as, or that somebody has said, or that the data folder
+// belongs to. From then on that is in the configuration.
+func (o *Options) resolveID() error {
+	if _, set := configuredID(o.Config); set && o.Admission == nil {
+		return nil
+	}
+	found, ok, err := raft.Identify(o.FS, path.Join(o.Dir, "metadata"))
+	if err != nil {
+		return nil // opening it says what is wrong, and what to do
+	}
+	if o.Admission != nil {
+		if ok {
+			return fmt.Errorf("the data folder %s belongs to node %d already: start it without joining anew", o.Dir, found.Node)
+		}
+		found.Node, ok = o.Admission.Node, true
+	}
+	if ok && found.Node != 0 {
+		o.Config = maps.Clone(o.Config)
+		if o.Config == nil {
+			o.Config = config.Static{}
+		}
+		o.Config["node.id"] = strconv.Itoa(int(found.Node))
+	}
+	return nil
+}
+
+func (n *Node) openQuorum(static config.Layers) (err error) {
+	options := raft.Options{
 		Runtime: n.o.Runtime, FS: n.o.FS, Dir: path.Join(n.o.Dir, "metadata"), Node: n.id, Machine: n.follower,
 		Bootstrap: n.bootstrap, OnLeader: n.onLeader, Failed: n.fail, Log: n.logger, SnapshotBytes: n.o.SnapshotBytes,
-	})
+		Peers: n.o.Peers, Voters: int(static.Int("controller.quorum.voters.max")), Silent: func(id kafka.NodeID) { n.Controller.Lost(id) },
+	}
+	if n.o.Peers != nil {
+		options.Roster = n.roster
+	}
+	options.Self, _ = n.roster.endpoint(n.o.Endpoints)
+	if a := n.o.Admission; a != nil {
+		options.ClusterID, options.Joining = a.Cluster, a.RaftID
+	}
+	n.quorum, err = raft.Open(options)
 	return err
 }
 
@@ -112,7 +168,11 @@ func (n *Node) abandon() error {
 func (n *Node) makeRooms(static config.Layers) {
 	rt := n.o.Runtime
 	n.Replicas = replica.New(replica.Options{Runtime: rt, Node: n.id, Directory: n.directory, Logger: n.logger,
-		Openers: int(static.Int("num.recovery.threads.per.data.dir"))})
+		Openers: int(static.Int("num.recovery.threads.per.data.dir")),
+		Network: n.o.Peers, Address: n.roster.address, AlterPartition: n.alterPartition,
+		MaxLag: ms(static.Int("replica.lag.time.max.ms")), MaxHold: ms(static.Int("replica.slow.evict.ms")),
+		Fetching: replica.Fetching{Wait: ms(static.Int("replica.fetch.wait.max.ms")), MaxBytes: int32(static.Int("replica.fetch.response.max.bytes")),
+			MaxPartitionBytes: int32(static.Int("replica.fetch.max.bytes"))}})
 	n.Replicas.Sessions.SetSlots(int(static.Int("max.incremental.fetch.session.cache.slots")))
 	n.publisher = newPublisher(n)
 	n.Groups = group.NewService(rt, groupConfig(static), groupTopics{n.publisher})
@@ -123,7 +183,7 @@ func (n *Node) makeRooms(static config.Layers) {
 	n.API = api.New(api.Options{
 		Runtime: rt, Node: n.id, Image: n.publisher.Image, Replicas: n.Replicas, Groups: n.Groups, Controller: n.Controller,
 		Producers: producers, Layers: n.layers.of, Advertised: n.o.Advertised, AfterApplied: n.publisher.afterApplied,
-		Quorum: n.describeQuorum, Features: api.SupportedFeatures(), Observe: n.o.Observe,
+		Quorum: n.describeQuorum, Features: api.SupportedFeatures(), Cluster: cluster{n}, Serving: n.serving.Load, Observe: n.o.Observe,
 	})
 	n.house = newHousekeeper(n, static)
 }
@@ -134,10 +194,25 @@ func (n *Node) Start(ready func()) {
 	n.follower.Subscribe(n.publisher.publish)
 	n.quorum.Start()
 	n.house.start()
+	if n.Clustered() {
+		n.register.begin() // a node that is alone does when it leads
+	}
 }
 
-// Stop leaves in good order: who waits is answered, logs are synced and closed. done is told what went wrong.
-func (n *Node) Stop(done func(error)) {
+// Clustered reports whether the node has others, without which it may not come to serve: then it has to be reached by them
+// before.
+func (n *Node) Clustered() bool { return !n.quorum.Alone() }
+
+// Leave takes leave of the cluster: whatever this node leads others lead when done is called, or it has taken too long. The node
+// serves until it is stopped.
+func (n *Node) Leave(done func()) {
+	n.register.leave(func() { n.quorum.Yield(done) })
+}
+
+// Stop leaves in good order: others take over, who waits is answered, logs are synced and closed. done is told what went wrong.
+func (n *Node) Stop(done func(error)) { n.Leave(func() { n.stop(done) }) }
+
+func (n *Node) stop(done func(error)) {
 	n.house.stop()
 	n.register.stop()
 	n.publisher.stop(func() {
@@ -186,14 +261,24 @@ func (n *Node) fail(err error) {
 
 func (n *Node) describeQuorum() api.QuorumState {
 	s := n.quorum.Status()
-	state := api.QuorumState{Leader: kafka.NoNode, Epoch: s.Epoch, HighWatermark: s.Committed}
-	if s.Leads {
-		state.Leader = n.id
-	}
-	for _, m := range s.Members {
-		if m.Voter {
-			state.Voters = append(state.Voters, api.QuorumReplica{Node: n.id, LogEnd: m.End})
+	image := n.publisher.Image()
+	replicaOf := func(node kafka.NodeID, end int64, heard time.Time) api.QuorumReplica {
+		r := api.QuorumReplica{Node: node, LogEnd: end, Heard: heard}
+		if b := image.Broker(node); b != nil && len(b.Directories) > 0 {
+			r.Directory = b.Directories[0]
 		}
+		return r
+	}
+	state := api.QuorumState{Leader: s.LeaderNode, Epoch: s.Epoch, HighWatermark: s.Committed}
+	for _, m := range s.Members {
+		if r := replicaOf(m.Node, m.End, m.Heard); m.Voter {
+			state.Voters = append(state.Voters, r)
+		} else {
+			state.Observers = append(state.Observers, r)
+		}
+	}
+	for _, o := range s.Observers {
+		state.Observers = append(state.Observers, replicaOf(o.Node, o.End, o.At))
 	}
 	return state
 }

@@ -21,7 +21,7 @@ type publisher struct {
 	busy     bool
 	stopped  bool
 	onIdle   func()
-	waiting  []applyWait // in the order of their offsets
+	waiting  []applyWait
 	led      map[int32]bool
 	reported bool // strays were looked for
 }
@@ -160,12 +160,23 @@ func (p *publisher) afterApplied(f func()) {
 	// The image's offset is that of its last batch; entries behind it that say nothing are no batch, so what the
 	// follower has published is as far as anything can be applied.
 	target := min(committed, p.node.follower.Image().Offset())
-	if target <= p.image.Load().Offset() || p.stopped {
+	p.wait(target, f)
+}
+
+// afterOffset runs f when this node has applied the metadata up to an offset, which may not have come to it yet.
+func (p *publisher) afterOffset(offset int64, f func()) {
+	p.mu.Lock()
+	p.wait(offset, f)
+}
+
+// wait lets f wait for an offset. The mutex is held, and is not when it returns.
+func (p *publisher) wait(offset int64, f func()) {
+	if offset <= p.image.Load().Offset() || p.stopped {
 		p.mu.Unlock()
 		f()
 		return
 	}
-	p.waiting = append(p.waiting, applyWait{target, f})
+	p.waiting = append(p.waiting, applyWait{offset, f})
 	p.mu.Unlock()
 }
 

@@ -237,7 +237,7 @@ func (n *Node) observers() []Observer {
 func (n *Node) Yield(done func()) {
 	n.loop.Do(func() {
 		heir := uint64(0)
-		if n.active != 0 {
+		if n.active != 0 && n.o.Roster != nil {
 			for _, one := range n.candidates() {
 				if one.ready && one.id != n.identity.raft && slices.Contains(n.members.voters, one.id) {
 					heir = one.id

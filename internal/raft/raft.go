@@ -401,6 +401,13 @@ func (n *Node) Close(done func(error)) {
 	})
 }
 
+// Alone reports whether this is the only member, as far as it knows.
+func (n *Node) Alone() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.alone()
+}
+
 // ClusterID names the cluster that the directory belongs to.
 func (n *Node) ClusterID() string { return n.identity.cluster }
 
