@@ -62,7 +62,7 @@ func (w *standingNode) feed(input []byte) {
 		n := min(int(binary.BigEndian.Uint16(input)), len(input)-2)
 		frame := append([]byte(nil), input[2:2+n]...)
 		input = input[2+n:]
-		s := &slot{link: k}
+		s := &slot{life: k.life, done: k.answered}
 		k.slots = append(k.slots, s)
 		err := k.session.Request(frame, s)
 		k.session.Drained()

@@ -30,6 +30,9 @@ func newHost(t *trial, number int) *host {
 	return &host{t: t, number: number, memory: vfs.NewMemory(), slow: 1}
 }
 
+// listens reports whether other nodes can connect.
+func (h *host) listens() bool { return h.life != nil && h.life.node != nil && !h.life.dead }
+
 // serves reports whether clients are served.
 func (h *host) serves() bool { return h.life != nil && h.life.serving }
 
@@ -49,6 +52,9 @@ type life struct {
 	skew    time.Duration
 	current *lifeLoop
 	links   []*link
+	lines   []*line // to other nodes and from them
+	loops   []*lifeLoop
+	paused  bool      // the process is stopped, and may go on
 	failure error     // why the node said it cannot go on
 	unsound time.Time // when a sync of the logs failed in this life; zero for never
 }
@@ -101,6 +107,9 @@ func (l *life) end() {
 	}
 	for _, k := range l.links {
 		k.breakOff(false)
+	}
+	for _, k := range l.lines {
+		l.t.after(l.t.between(0, 20*time.Millisecond), k.breakOff)
 	}
 }
 
@@ -173,7 +182,31 @@ func (l *life) failed(err error) {
 func (l *life) Now() time.Time   { return l.t.world.Now().Add(l.skew) }
 func (l *life) Rand() *rand.Rand { return l.t.world.Rand() }
 func (l *life) Loop(name string) loop.Loop {
-	return &lifeLoop{life: l, name: name, disk: strings.HasPrefix(name, "flush ") || name == "raft disk"}
+	loop := &lifeLoop{life: l, name: name, disk: strings.HasPrefix(name, "flush ") || name == "raft disk"}
+	l.loops = append(l.loops, loop)
+	return loop
+}
+
+// after runs f once, d from now, if the life still lasts.
+func (l *life) after(d time.Duration, f func()) {
+	l.t.after(d, func() {
+		if !l.dead {
+			f()
+		}
+	})
+}
+
+// pause stops the process as SIGSTOP does: its connections stay open, and nothing of it runs.
+func (l *life) pause(d time.Duration) {
+	l.paused = true
+	l.after(d, l.resume)
+}
+
+func (l *life) resume() {
+	l.paused = false
+	for _, loop := range l.loops {
+		loop.arm()
+	}
 }
 
 // lifeLoop is an event loop of one life. Each turn comes a little after the one before, as if it had taken some time.
@@ -192,7 +225,7 @@ func (l *lifeLoop) Do(f func()) {
 }
 
 func (l *lifeLoop) arm() {
-	if l.armed || l.busy || len(l.queue) == 0 || l.life.dead {
+	if l.armed || l.busy || len(l.queue) == 0 || l.life.dead || l.life.paused {
 		return
 	}
 	l.armed = true
@@ -204,6 +237,9 @@ func (l *lifeLoop) turn() {
 	if l.life.dead {
 		l.queue = nil
 		return
+	}
+	if l.life.paused {
+		return // resume goes on with it
 	}
 	f := l.queue[0]
 	l.queue = l.queue[1:]

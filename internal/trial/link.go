@@ -68,6 +68,10 @@ func (k *link) wakeAt(at time.Time) {
 	k.waking = true
 	k.t.after(at.Sub(k.t.world.Now()), func() {
 		k.waking = false
+		if k.life.paused {
+			k.wakeAt(k.t.world.Now().Add(20 * time.Millisecond))
+			return
+		}
 		if !k.broken {
 			k.deliver(len(k.flying))
 		}
@@ -83,7 +87,7 @@ func (k *link) deliver(n int) {
 	k.flying = k.flying[n:]
 	var err error
 	for _, frame := range frames {
-		s := &slot{link: k}
+		s := &slot{life: k.life, done: k.answered}
 		k.slots = append(k.slots, s)
 		if err = k.session.Request(frame, s); err != nil {
 			break
@@ -126,7 +130,8 @@ func (k *link) close() {
 
 // slot is the place of one answer.
 type slot struct {
-	link     *link
+	life     *life
+	done     func() // told when it is answered
 	answered bool
 	silent   bool
 	abort    bool
@@ -139,14 +144,18 @@ func (s *slot) Buffer() []byte { return nil }
 func (s *slot) Send(frame []byte, splices []wire.Splice) {
 	s.answer()
 	s.frame, s.splices = frame, splices
+	s.done()
 }
-func (s *slot) Silence() { s.answer(); s.silent = true }
-func (s *slot) Abort()   { s.answer(); s.abort = true }
+func (s *slot) Silence() { s.answer(); s.silent = true; s.done() }
+func (s *slot) Abort()   { s.answer(); s.abort = true; s.done() }
 
 func (s *slot) answer() {
-	k := s.link
-	k.t.expect(!s.answered || k.life.dead, "a request was answered twice")
+	s.life.t.expect(!s.answered || s.life.dead, "a request was answered twice")
 	s.answered = true
+}
+
+// answered hears that a slot is.
+func (k *link) answered() {
 	if k.flushing || k.life.dead {
 		return
 	}

@@ -64,6 +64,9 @@ type trial struct {
 	lives     int // of all hosts
 	shadow    *shadow
 
+	cut     map[way]bool          // nothing arrives
+	delayed map[way]time.Duration // everything takes so much longer
+
 	actors  []actor
 	nemesis *nemesis
 	healing bool // no more faults, no more new work
@@ -82,7 +85,7 @@ type actor interface {
 
 func newTrial(seed uint64, o Options) *trial {
 	t := &trial{o: o, world: sim.New(seed), chance: rand.New(rand.NewPCG(seed, 0x74726961)),
-		faults: map[string]int{}, counts: map[string]int{}}
+		cut: map[way]bool{}, delayed: map[way]time.Duration{}, faults: map[string]int{}, counts: map[string]int{}}
 	t.hosts = append(t.hosts, newHost(t, 0))
 	t.shadow = newShadow(t)
 	return t
