@@ -1,50 +1,52 @@
 package api
 
 import (
+	"sync/atomic"
+	"time"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/replica"
 )
 
-// DeleteRecords moves the start of logs (KIP-107).
+// DeleteRecords moves the start of logs (KIP-107). It is answered when no live replica has the records any more.
 func handleDeleteRecords(a *API, r *request) {
 	req := r.body.(*kmsg.DeleteRecordsRequest)
 	resp := kmsg.NewPtrDeleteRecordsResponse()
-	moved := false
+	// One more than there are partitions, so that the answer is not sent before all were looked at.
+	var left atomic.Int64
+	left.Store(1)
+	settle := func() {
+		if left.Add(-1) == 0 {
+			r.reply(resp)
+		}
+	}
+	var deletions []*replica.Deletion
 	for _, t := range req.Topics {
 		topic := kmsg.NewDeleteRecordsResponseTopic()
 		topic.Topic = t.Topic
-		for _, want := range t.Partitions {
-			part := kmsg.NewDeleteRecordsResponseTopicPartition()
+		topic.Partitions = make([]kmsg.DeleteRecordsResponseTopicPartition, len(t.Partitions))
+		for i, want := range t.Partitions {
+			part := &topic.Partitions[i]
+			*part = kmsg.NewDeleteRecordsResponseTopicPartition()
 			part.Partition, part.LowWatermark = want.Partition, -1
 			p, code := a.partition(t.Topic, want.Partition)
 			if kafka.IsInternal(t.Topic) {
 				code = kafka.InvalidTopicException
 			}
-			if code == kafka.None {
-				part.LowWatermark, code = p.DeleteRecords(want.Offset)
+			if code != kafka.None {
+				part.ErrorCode = code.Code()
+				continue
 			}
-			moved = moved || code == kafka.None
-			part.ErrorCode = code.Code()
-			topic.Partitions = append(topic.Partitions, part)
+			left.Add(1)
+			deletions = append(deletions, &replica.Deletion{Partition: p, Offset: want.Offset, Done: func(low int64, code kafka.ErrorCode) {
+				part.LowWatermark, part.ErrorCode = low, code.Code()
+				settle()
+			}})
 		}
 		resp.Topics = append(resp.Topics, topic)
 	}
-	if moved {
-		if err := a.Replicas.SaveLogStarts(); err != nil {
-			failDeletions(resp, kafka.AsErrorCode(err))
-		}
-	}
-	r.reply(resp)
-}
-
-// failDeletions takes back what was to be said of deletions that a crash may undo.
-func failDeletions(resp *kmsg.DeleteRecordsResponse, code kafka.ErrorCode) {
-	for i := range resp.Topics {
-		for j := range resp.Topics[i].Partitions {
-			if part := &resp.Topics[i].Partitions[j]; part.ErrorCode == 0 {
-				part.LowWatermark, part.ErrorCode = -1, code.Code()
-			}
-		}
-	}
+	a.Replicas.DeleteRecords(deletions, time.Duration(max(req.TimeoutMillis, 0))*time.Millisecond)
+	settle()
 }

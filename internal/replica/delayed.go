@@ -16,6 +16,7 @@ type firing struct {
 	commits  []commit
 
 	proposals []proposed
+	deletions []*Deletion
 }
 
 // commit is a state machine that is to hear how far its log is committed.
@@ -43,6 +44,9 @@ func (f *firing) run() {
 	for _, c := range f.commits {
 		c.tell(c.watermark)
 	}
+	for _, d := range f.deletions {
+		d.settle()
+	}
 	for _, p := range f.proposals {
 		p.partition.manager.proposals.add(p)
 	}
@@ -57,7 +61,9 @@ func (f *firing) reset() {
 	clear(f.fetches)
 	clear(f.commits)
 	clear(f.proposals)
-	*f = firing{settled: f.settled[:0], requests: f.requests[:0], fetches: f.fetches[:0], commits: f.commits[:0], proposals: f.proposals[:0]}
+	clear(f.deletions)
+	*f = firing{settled: f.settled[:0], requests: f.requests[:0], fetches: f.fetches[:0], commits: f.commits[:0], proposals: f.proposals[:0],
+		deletions: f.deletions[:0]}
 }
 
 // produceQueue holds the parts of produce requests that wait for the high watermark, in the order of their offsets.

@@ -21,7 +21,8 @@ func (p *Partition) readForFollower(f *Fetch, want *FetchPartition, result *wire
 	p.mu.Lock()
 	log, code := p.admit(f, want, result)
 	if code == kafka.None && result.DivergingEpoch < 0 {
-		p.lead.fetched(f.Follower.ID, f.Follower.Epoch, want.Offset, want.Durable, log.End(), p.manager.rt.Now())
+		p.lead.fetched(f.Follower.ID, f.Follower.Epoch, want.Offset, want.Durable, want.LogStart, log.End(), p.manager.rt.Now())
+		p.settleDeletions(log, fire)
 		p.advance(log, fire)
 		p.propose(fire)
 		watermark := p.watermark.Load()
@@ -81,7 +82,7 @@ func (p *Partition) position(leader kafka.NodeID) (following, bool) {
 	if !p.follows(leader) || log == nil || log.Offline() {
 		return following{}, false
 	}
-	return following{epoch: p.leaderEpoch, offset: log.End(), lastEpoch: log.LatestEpoch(), logStart: log.LogStart(),
+	return following{epoch: p.leaderEpoch, offset: log.End(), lastEpoch: log.LatestEpoch(), logStart: p.savedStart,
 		watermark: p.watermark.Load(), durable: log.Durable()}, true
 }
 
@@ -163,6 +164,7 @@ func (p *Partition) takeLocked(leader kafka.NodeID, asked following, r *kmsg.Fet
 		if err := log.DeleteRecordsBefore(start); err != nil {
 			return takenPause
 		}
+		p.manager.starts.add(p)
 	}
 	if settings := p.settings.Load(); wrote && (!settings.Memory || log.End()-log.Durable() >= settings.Storage.FlushMessages) {
 		p.manager.directory.FlushAppends(log, 1)
@@ -202,6 +204,7 @@ func (p *Partition) restart(log *storage.Log, at int64) taken {
 	}
 	p.watermark.Store(at)
 	log.SetHighWatermark(at)
+	p.manager.starts.add(p)
 	return takenStale
 }
 

@@ -35,6 +35,7 @@ type follower struct {
 	fetched     bool  // in this leader epoch: its log is then known to be a beginning of ours, up to validated
 	validated   int64 // the end of what it has of ours
 	durable     int64 // the end of what it has on stable storage
+	logStart    int64 // where its log begins, for good; -1 where that is not known
 	caughtUp    time.Time
 	lastEnd     int64     // where our log ended when it fetched last
 	lastFetch   time.Time // and when that was
@@ -85,7 +86,7 @@ func (l *leadership) adopt(state *metadata.Partition, now time.Time) {
 		if i := slices.IndexFunc(old, func(f follower) bool { return f.id == id }); i >= 0 {
 			l.followers = append(l.followers, old[i])
 		} else {
-			l.followers = append(l.followers, follower{id: id, brokerEpoch: -1, caughtUp: now})
+			l.followers = append(l.followers, follower{id: id, brokerEpoch: -1, logStart: -1, caughtUp: now})
 		}
 	}
 }
@@ -100,16 +101,16 @@ func (l *leadership) follower(id kafka.NodeID) *follower {
 }
 
 // fetched notes a fetch whose log was found to be a beginning of ours up to offset. durable is what the follower says of
-// itself, -1 where it says nothing.
-func (l *leadership) fetched(id kafka.NodeID, brokerEpoch, offset, durable, end int64, now time.Time) {
+// itself, -1 where it says nothing, and logStart where its log begins.
+func (l *leadership) fetched(id kafka.NodeID, brokerEpoch, offset, durable, logStart, end int64, now time.Time) {
 	f := l.follower(id)
 	if f == nil || brokerEpoch < f.brokerEpoch {
 		return // a late word of an earlier life
 	}
 	if brokerEpoch > f.brokerEpoch || !f.fetched {
-		*f = follower{id: id, brokerEpoch: brokerEpoch, fetched: true, caughtUp: f.caughtUp, penance: f.penance, backFrom: f.backFrom}
+		*f = follower{id: id, brokerEpoch: brokerEpoch, fetched: true, logStart: -1, caughtUp: f.caughtUp, penance: f.penance, backFrom: f.backFrom}
 	}
-	f.validated = offset
+	f.validated, f.logStart = offset, logStart
 	f.durable = min(max(f.durable, durable), offset)
 	switch {
 	case offset >= end:

@@ -83,30 +83,6 @@ func (p *Partition) EpochEnd(epoch, clientEpoch int32) (found int32, end int64, 
 	return found, end, kafka.None
 }
 
-// DeleteRecords moves the log's start up to an offset; -1 means the high watermark. It returns the new start, which is
-// durable once Manager.SaveLogStarts has returned nil.
-func (p *Partition) DeleteRecords(offset int64) (lowWatermark int64, code kafka.ErrorCode) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if code := p.leads(-1); code != kafka.None {
-		return -1, code
-	}
-	log, watermark := p.log.Load(), p.watermark.Load()
-	if !p.settings.Load().Storage.Delete && p.settings.Load().Storage.Compact {
-		return -1, kafka.PolicyViolation
-	}
-	if offset == -1 {
-		offset = watermark
-	}
-	if offset < 0 || offset > watermark {
-		return -1, kafka.OffsetOutOfRange
-	}
-	if err := log.DeleteRecordsBefore(offset); err != nil {
-		return -1, kafka.AsErrorCode(err)
-	}
-	return log.LogStart(), kafka.None
-}
-
 // Producers lists the idempotent producers that have written here of late.
 func (p *Partition) Producers() ([]storage.ActiveProducer, kafka.ErrorCode) {
 	p.mu.Lock()

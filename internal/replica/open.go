@@ -29,7 +29,7 @@ func (m *Manager) open(p *Partition) {
 	}
 	log.OnDurable(p.durable)
 	p.mu.Lock()
-	p.failed = ""
+	p.failed, p.savedStart = "", log.LogStart()
 	p.watermark.Store(min(log.HighWatermark(), log.End()))
 	p.log.Store(log)
 	p.mu.Unlock()

@@ -35,9 +35,12 @@ type Partition struct {
 
 	refused   refusals
 	waiting   produceQueue
-	parked    []*Fetch           // of consumers
-	following []*Fetch           // of followers
-	committed func(offset int64) // see machineLog
+	parked    []*Fetch // of consumers
+	following []*Fetch // of followers
+	deletions []*Deletion
+	// savedStart is where the log begins, as far as that is durable: what a follower tells its leader.
+	savedStart int64
+	committed  func(offset int64) // see machineLog
 }
 
 // State is what the metadata says about the replica, as of the last change that was applied.
@@ -113,6 +116,7 @@ func (p *Partition) apply(state *metadata.Partition) {
 	case leading && p.lead != nil:
 		p.lead.adopt(state, p.manager.rt.Now())
 		p.advance(log, &fire)
+		p.settleDeletions(log, &fire)
 	}
 	if leading && p.underMinInSync() {
 		p.waiting.fail(kafka.NotEnoughReplicasAfterAppend, &fire)
@@ -206,6 +210,7 @@ func (p *Partition) durable(int64) {
 // failAll answers everybody who waits. The partition's lock is held.
 func (p *Partition) failAll(code kafka.ErrorCode, fire *firing) {
 	p.waiting.fail(code, fire)
+	p.failDeletions(code, fire)
 	fire.fetches = append(append(fire.fetches, p.parked...), p.following...)
 }
 

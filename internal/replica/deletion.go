@@ -1,0 +1,186 @@
+package replica
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/storage"
+)
+
+// Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until every live
+// replica has deleted them for good (KIP-107): one that had not could lead next, and the records would be back.
+type Deletion struct {
+	Partition *Partition
+	Offset    int64
+	// Done is told, once, the least offset that any live replica has, when a crash cannot bring back what lies before the offset; or
+	// why it is not so.
+	Done func(lowWatermark int64, code kafka.ErrorCode)
+
+	log  *storage.Log
+	low  int64
+	code kafka.ErrorCode
+	stop func() // of its timer
+}
+
+// DeleteRecords has the records of several partitions deleted.
+func (m *Manager) DeleteRecords(deletions []*Deletion, timeout time.Duration) {
+	moved := false
+	for _, d := range deletions {
+		d.Partition.mu.Lock()
+		d.log, d.code = d.Partition.deleteTo(&d.Offset)
+		d.Partition.mu.Unlock()
+		moved = moved || d.code == kafka.None
+	}
+	saved := kafka.None
+	if moved {
+		if err := m.SaveLogStarts(); err != nil {
+			saved = kafka.AsErrorCode(err)
+		}
+	}
+	for _, d := range deletions {
+		if d.code == kafka.None {
+			d.code = saved
+		}
+		if d.code != kafka.None {
+			d.Done(-1, d.code)
+			continue
+		}
+		d.await(timeout)
+	}
+}
+
+// await waits for the followers.
+func (d *Deletion) await(timeout time.Duration) {
+	var fire firing
+	p := d.Partition
+	p.mu.Lock()
+	p.deletions = append(p.deletions, d)
+	if code := p.leads(-1); code != kafka.None {
+		p.failDeletions(code, &fire)
+	} else {
+		p.settleDeletions(d.log, &fire)
+	}
+	if slices.Contains(p.deletions, d) {
+		d.stop = p.manager.after(timeout, d.expire)
+	}
+	p.mu.Unlock()
+	fire.run()
+}
+
+// deleteTo has this node's log begin at an offset. The partition's lock is held.
+func (p *Partition) deleteTo(offset *int64) (*storage.Log, kafka.ErrorCode) {
+	if code := p.leads(-1); code != kafka.None {
+		return nil, code
+	}
+	log, watermark := p.log.Load(), p.watermark.Load()
+	if o := p.settings.Load().Storage; !o.Delete && o.Compact {
+		return nil, kafka.PolicyViolation
+	}
+	if *offset == -1 {
+		*offset = watermark
+	}
+	if *offset < 0 || *offset > watermark {
+		return nil, kafka.OffsetOutOfRange
+	}
+	if err := log.DeleteRecordsBefore(*offset); err != nil {
+		return nil, kafka.AsErrorCode(err)
+	}
+	return log, kafka.None
+}
+
+// settleDeletions answers the deletions that have come true. The partition's lock is held.
+func (p *Partition) settleDeletions(log *storage.Log, fire *firing) {
+	if len(p.deletions) == 0 {
+		return
+	}
+	low := log.LogStart()
+	for i := range p.lead.followers {
+		f := &p.lead.followers[i]
+		if b := p.manager.image.Load().Broker(f.id); b != nil && !b.Fenced {
+			low = min(low, f.logStart)
+		}
+	}
+	p.deletions = slices.DeleteFunc(p.deletions, func(d *Deletion) bool {
+		if low < d.Offset {
+			return false
+		}
+		d.low, d.code = low, kafka.None
+		fire.deletions = append(fire.deletions, d)
+		return true
+	})
+}
+
+// failDeletions answers all deletions that wait. The partition's lock is held.
+func (p *Partition) failDeletions(code kafka.ErrorCode, fire *firing) {
+	for _, d := range p.deletions {
+		d.low, d.code = -1, code
+		fire.deletions = append(fire.deletions, d)
+	}
+	p.deletions = nil
+}
+
+func (d *Deletion) expire() {
+	p := d.Partition
+	p.mu.Lock()
+	at := slices.Index(p.deletions, d)
+	if at >= 0 {
+		p.deletions = slices.Delete(p.deletions, at, at+1)
+	}
+	p.mu.Unlock()
+	if at >= 0 {
+		d.Done(-1, kafka.RequestTimedOut)
+	}
+}
+
+func (d *Deletion) settle() {
+	if d.stop != nil {
+		d.stop()
+	}
+	d.Done(d.low, d.code)
+}
+
+// starts makes durable where followers' logs begin, many at a time, before their leaders hear of it.
+type starts struct {
+	manager *Manager
+	loop    loop.Loop
+
+	mu     sync.Mutex
+	moved  []*Partition
+	queued bool
+}
+
+// add takes a partition whose leader's log begins further on than this node's did.
+func (s *starts) add(p *Partition) {
+	s.mu.Lock()
+	s.moved = append(s.moved, p)
+	queue := !s.queued
+	s.queued = true
+	s.mu.Unlock()
+	if queue {
+		s.loop.Do(s.save)
+	}
+}
+
+func (s *starts) save() {
+	s.mu.Lock()
+	moved := s.moved
+	s.moved, s.queued = nil, false
+	s.mu.Unlock()
+	begins := make([]int64, len(moved))
+	for i, p := range moved {
+		begins[i] = p.log.Load().LogStart()
+	}
+	if err := s.manager.SaveLogStarts(); err != nil {
+		s.manager.logger.Warn("cannot make durable where logs begin", "error", err)
+		return // the next checkpoint will
+	}
+	for i, p := range moved {
+		p.mu.Lock()
+		p.savedStart = max(p.savedStart, begins[i])
+		p.mu.Unlock()
+		s.manager.follow(p) // its leader may wait for that
+	}
+}
