@@ -13,7 +13,7 @@ import (
 const (
 	// lostGrace is how long a broker has to be heard of after its connection has ended. Brokers say that they live more often
 	// than that.
-	lostGrace = 300 * time.Millisecond
+	lostGrace = 200 * time.Millisecond
 	// reservation is how long a free node id is kept for whoever was told it.
 	reservation = time.Minute
 )
@@ -193,7 +193,9 @@ func (c *Controller) Lost(id kafka.NodeID) {
 			if b == nil || b.Fenced || m.session(b) != known || known.heard.After(at) {
 				return nil
 			}
-			m.options.Log.Warn("a broker cannot be reached, and is fenced", "broker", b.ID, "epoch", b.Epoch)
+			if !b.ShuttingDown {
+				m.options.Log.Warn("a broker cannot be reached, and is fenced", "broker", b.ID, "epoch", b.Epoch)
+			}
 			return m.fence(b)
 		})
 		return nil

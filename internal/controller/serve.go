@@ -28,6 +28,8 @@ func (c *Controller) Serve(request kmsg.Request, reply func(kmsg.Response)) bool
 		c.serveHeartbeat(r, reply)
 	case *kmsg.AllocateProducerIDsRequest:
 		c.serveProducerIDs(r, reply)
+	case *kmsg.AlterPartitionRequest:
+		c.AlterPartition(r, func(resp *kmsg.AlterPartitionResponse) { reply(resp) })
 	case *wire.JoinClusterRequest:
 		c.serveJoin(r, reply)
 	default:

@@ -160,7 +160,11 @@ func (h *house) stop() {
 			h.town.t.Errorf("%v: %v", h, err)
 		}
 	})
+	began := h.town.world.Now()
 	h.town.until(h.String()+" stops", func() bool { return done })
+	if took := h.town.world.Now().Sub(began); took > 500*time.Millisecond {
+		h.town.t.Errorf("%v takes %v to stop", h, took)
+	}
 	h.kill()
 }
 

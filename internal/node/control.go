@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/must"
 	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/wire"
 )
@@ -42,7 +43,8 @@ func (n *Node) tryController(request kmsg.Request, deadline time.Time, answered 
 		answered(response, nil)
 	}
 	if n.Controller.Active() {
-		n.Controller.Serve(request, func(response kmsg.Response) { heard(response, nil) })
+		served := n.Controller.Serve(request, func(response kmsg.Response) { heard(response, nil) })
+		must.Be(served, "%T is no request to a controller", request)
 		return
 	}
 	leader, address := n.quorum.Leader()

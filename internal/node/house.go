@@ -22,6 +22,9 @@ type task struct {
 	cancel  func()
 }
 
+// followersEvery is how often a leader looks for followers that have not kept up.
+const followersEvery = 500 * time.Millisecond
+
 // longest is as long as a timer may be set for.
 const longest = 365 * 24 * time.Hour
 
@@ -36,6 +39,11 @@ func newHousekeeper(n *Node, l config.Layers) *housekeeper {
 	h := &housekeeper{node: n}
 	h.add("retention", ms(l.Int("log.retention.check.interval.ms")), n.Replicas.Retain)
 	h.add("checkpoint", ms(l.Int("log.flush.offset.checkpoint.interval.ms")), n.Replicas.Checkpoint)
+	h.add("followers", followersEvery, func() {
+		if n.Clustered() {
+			n.Replicas.WatchFollowers()
+		}
+	})
 	if l.Bool("log.cleaner.enable") {
 		h.add("compaction", ms(l.Int("log.cleaner.backoff.ms")), n.Replicas.Clean)
 	}

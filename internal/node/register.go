@@ -37,14 +37,14 @@ const (
 	notRegistered = -1
 	// eagerly is how long the registrar waits for what takes a moment only.
 	eagerly = 5 * time.Millisecond
-	// farEvery is the longest time between two heartbeats to another node. It is less than the controller gives a broker whose
-	// connection has ended.
-	farEvery = 200 * time.Millisecond
+	// soonEvery is the longest time between two heartbeats of a node that is not alone. It is less than the controller gives a
+	// broker whose connection has ended; and who shuts down waits until all others have said how much metadata they have.
+	soonEvery = 100 * time.Millisecond
 	// refusedFor is how long a refusal stands before the node believes it: whoever has its id may be dying.
 	refusedFor = 20 * time.Second
 	// leaveEvery and leaveLimit are for taking leave.
 	leaveEvery = 20 * time.Millisecond
-	leaveLimit = 10 * time.Second
+	leaveLimit = 5 * time.Second
 )
 
 func newRegistrar(n *Node) *registrar {
@@ -164,8 +164,8 @@ func (r *registrar) pause() time.Duration {
 		return leaveEvery
 	case !r.serving:
 		return eagerly
-	case !r.node.Controller.Active():
-		return min(r.every, farEvery)
+	case r.node.Clustered():
+		return min(r.every, soonEvery)
 	}
 	return r.every
 }

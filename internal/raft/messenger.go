@@ -18,7 +18,9 @@ const (
 	// maxQueued is how many messages may wait for a member. Raft sends again what is lost.
 	maxQueued = 4096
 	// After the connection of a leader has ended, it has this long to be heard of again.
-	leaderGrace = 100 * time.Millisecond
+	leaderGrace = 50 * time.Millisecond
+	// campaignSpread is over how long those who have forgotten a leader spread their campaigns.
+	campaignSpread = 100 * time.Millisecond
 )
 
 // messenger is a Transport over a peer.Network.
@@ -178,7 +180,7 @@ func (n *Node) Disconnected(id uint64) {
 		_ = n.raw.ForgetLeader()
 		n.pump()
 		// Not all at once, or nobody would get the votes.
-		n.loop.After(time.Duration(n.o.Runtime.Rand().Int64N(int64(leaderGrace))), func() {
+		n.loop.After(time.Duration(n.o.Runtime.Rand().Int64N(int64(campaignSpread))), func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			if !n.failed && !n.closed && n.leader == 0 && slices.Contains(n.members.voters, n.identity.raft) {

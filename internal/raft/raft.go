@@ -456,7 +456,7 @@ func (n *Node) Status() Status {
 		if node, ok := nodes[id]; ok {
 			m.Node = node
 		}
-		if n.leads || id == n.identity.raft {
+		if n.leads && p.Match > 0 {
 			m.End = int64(p.Match) + 1
 		}
 		if id == n.identity.raft {
