@@ -15,10 +15,11 @@ import (
 func clusterCommand() *cobra.Command {
 	r := &remote{}
 	c := family(&cobra.Command{
-		Use:     "cluster",
-		Short:   "Describe a cluster",
-		Example: `  gregor cluster describe`,
-	}, clusterDescribe(r))
+		Use:   "cluster",
+		Short: "Describe a cluster, and change which nodes it has",
+		Example: `  gregor cluster describe
+  gregor cluster remove 3`,
+	}, clusterDescribe(r), clusterRemove(r), clusterAdd(r))
 	r.flags(c.PersistentFlags())
 	return c
 }
@@ -76,7 +77,9 @@ quorum (leader, epoch, high_watermark, members (node, role, log_end_offset, lag)
 			return err
 		}
 		d.Features = q.describeFeatures()
-		d.Quorum = q.describeQuorum()
+		if d.Quorum = q.describeQuorum(); d.Quorum != nil {
+			d.Controller = d.Quorum.Leader // a broker may name any that takes admin requests
+		}
 		return q.print(d, d.write)
 	})
 }
@@ -153,10 +156,10 @@ func (q *call) describeQuorum() *describedQuorum {
 		if m.ReplicaID == p.LeaderID {
 			role = "leader"
 		}
-		d.Members = append(d.Members, quorumMember{m.ReplicaID, role, m.LogEndOffset, end - m.LogEndOffset})
+		d.Members = append(d.Members, quorumMember{m.ReplicaID, role, m.LogEndOffset, max(end-m.LogEndOffset, 0)})
 	}
 	for _, m := range p.Observers {
-		d.Members = append(d.Members, quorumMember{m.ReplicaID, "observer", m.LogEndOffset, end - m.LogEndOffset})
+		d.Members = append(d.Members, quorumMember{m.ReplicaID, "observer", m.LogEndOffset, max(end-m.LogEndOffset, 0)})
 	}
 	return d
 }

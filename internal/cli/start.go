@@ -16,12 +16,14 @@ func startCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "start",
 		Short: "Start a node",
-		Long: `Start a node: a working, durable, single-node Kafka, with no configuration needed.
+		Long: `Start a node: a working, durable Kafka, with no configuration needed. Alone it is a cluster of one. With --join it becomes
+one more node of the cluster that a node at HOST:PORT is in; that is needed once, later it knows the way.
 
 Keys are Kafka's. They are set, each winning over the next, by --set key=value, by the flags below, by the environment
 (log.retention.ms is GREGOR_LOG_RETENTION_MS), and by a Kafka server.properties file (--config).`,
 		Example: `  gregor start
   gregor start --listen 127.0.0.1:19092 --data-dir ./data
+  gregor start --listen 127.0.0.1:9093 --data-dir ./data-2 --join 127.0.0.1:9092
   gregor start --listen 0.0.0.0:9092 --advertise kafka.example.org:9092
   gregor start --config server.properties --set log.retention.hours=24`,
 		Args: noArguments,
@@ -38,7 +40,8 @@ Keys are Kafka's. They are set, each winning over the next, by --set key=value, 
 	f.StringArrayVar(&o.Listen, "listen", nil, "`HOST:PORT` to listen on; may be given more than once (default 127.0.0.1:9092)")
 	f.StringArrayVar(&o.Advertise, "advertise", nil, "`HOST:PORT` that clients are told to connect to (default: the address they came in on)")
 	f.StringVar(&o.HTTP, "http", "", "`HOST:PORT` for metrics, health and profiles, or off (default "+daemon.DefaultHTTP+")")
-	f.IntVar(&o.NodeID, "node-id", -1, "id of this node (default 0)")
+	f.IntVar(&o.NodeID, "node-id", -1, "id of this node (default: 0, or with --join one that is free)")
+	f.StringSliceVar(&o.Join, "join", nil, "`HOST:PORT` of a node of the cluster to join, or of several, with commas; also GREGOR_JOIN")
 	hideDefaults(f, "node-id")
 	f.StringVar(&o.File, "config", "", "a Kafka server.properties `FILE`")
 	f.StringArrayVar(&o.Set, "set", nil, "`key=value` to set; may be given more than once")

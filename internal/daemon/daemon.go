@@ -24,6 +24,7 @@ import (
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/node"
+	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -31,6 +32,7 @@ import (
 // Daemon is a running node.
 type Daemon struct {
 	node       *node.Node
+	peers      *peer.Sockets
 	server     *server.Server
 	http       *httpServer
 	logger     *slog.Logger
@@ -62,7 +64,7 @@ func Start(c Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{logger: c.Logger, ready: make(chan struct{}), failed: make(chan error, 1)}
+	d := &Daemon{logger: c.Logger, peers: peer.New("gregor"), ready: make(chan struct{}), failed: make(chan error, 1)}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
 	}
@@ -82,8 +84,9 @@ func Start(c Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.openNode(c, listens); err != nil {
+	if err := d.openNode(c, layers, listens); err != nil {
 		closeAll(sockets)
+		d.peers.Close()
 		return nil, err
 	}
 	if err := d.serve(c, layers, listens, sockets); err != nil {
@@ -116,15 +119,49 @@ func closeAll(sockets []net.Listener) {
 	}
 }
 
-func (d *Daemon) openNode(c Config, listens []listener) (err error) {
-	d.node, err = node.Open(node.Options{
-		Runtime: loop.Real(), FS: c.FS, Dir: c.Dir, Config: c.Static, Logger: d.logger,
+func (d *Daemon) openNode(c Config, layers config.Layers, listens []listener) (err error) {
+	o := node.Options{
+		Runtime: loop.Real(), FS: c.FS, Dir: c.Dir, Config: c.Static, Logger: d.logger, Peers: d.peers,
 		Endpoints: d.endpoints(listens), Advertised: d.advertise, Failed: d.fail, Observe: &d.requests,
-	})
+	}
+	if o.Seeds, err = seeds(layers, o.Endpoints); err != nil {
+		return err
+	}
+	if len(layers.List("join")) > 0 {
+		if o.Admission, err = d.join(c, o.Seeds); err != nil {
+			return err
+		}
+	}
+	d.node, err = node.Open(o)
 	if errors.Is(err, vfs.ErrLocked) {
 		return fmt.Errorf("the data folder %s is in use by another gregor: stop it, or choose another folder with --data-dir", c.Dir)
 	}
 	return err
+}
+
+// join asks a cluster to let in a node whose data folder is empty, until it does. One that was in a cluster before knows the
+// way back by itself.
+func (d *Daemon) join(c Config, seeds []peer.Address) (*node.Admission, error) {
+	if formatted, err := node.Formatted(c.FS, c.Dir); err != nil || formatted {
+		return nil, nil // what is wrong with a folder is said when it is opened
+	}
+	if len(seeds) == 0 {
+		return nil, errors.New("--join names no node but this one: start the first node of a cluster without it")
+	}
+	d.logger.Info("joining a cluster", "seeds", fmt.Sprint(seeds))
+	type result struct {
+		admission node.Admission
+		err       error
+	}
+	done := make(chan result, 1)
+	node.Join(node.JoinOptions{Runtime: loop.Real(), Peers: d.peers, Seeds: seeds, Config: c.Static, Logger: d.logger},
+		func(a node.Admission, err error) { done <- result{a, err} })
+	r := <-done
+	if r.err != nil {
+		return nil, r.err
+	}
+	d.logger.Info("let in", "cluster", r.admission.Cluster, "node", int(r.admission.Node))
+	return &r.admission, nil
 }
 
 // endpoints are where other nodes reach this one.
@@ -173,6 +210,13 @@ func (d *Daemon) serve(c Config, layers config.Layers, listens []listener, socke
 		return err
 	}
 	d.node.Start(func() { close(d.ready) })
+	// A node that needs others to come to serve has to be reached by them; clients are served when it is ready.
+	early := d.node.Clustered()
+	if early {
+		if err := d.accept(listens, sockets); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-d.ready:
 	case err := <-d.failed:
@@ -180,6 +224,14 @@ func (d *Daemon) serve(c Config, layers config.Layers, listens []listener, socke
 	case <-time.After(startTimeout):
 		return fmt.Errorf("the node did not become ready within %v", startTimeout)
 	}
+	if early {
+		return nil
+	}
+	return d.accept(listens, sockets)
+}
+
+// accept takes connections.
+func (d *Daemon) accept(listens []listener, sockets []net.Listener) error {
 	for i, socket := range sockets {
 		if err := d.server.Serve(listens[i].name, socket); err != nil {
 			return err
@@ -207,11 +259,26 @@ func (d *Daemon) Node() *node.Node { return d.node }
 // Close stops serving, and leaves the data folder as after a clean shutdown.
 func (d *Daemon) Close() error {
 	d.closeOnce.Do(func() {
+		d.leave()
 		d.server.Close()
 		d.closeErr = d.stopNode()
+		d.peers.Close()
 		d.http.close()
 	})
 	return d.closeErr
+}
+
+// leaveTimeout is how long taking leave of a cluster may take. It bounds itself; this is for a node that has stopped to turn.
+const leaveTimeout = 30 * time.Second
+
+// leave has others lead what this node leads, while it still serves.
+func (d *Daemon) leave() {
+	left := make(chan struct{})
+	d.node.Leave(func() { close(left) })
+	select {
+	case <-left:
+	case <-time.After(leaveTimeout):
+	}
 }
 
 // stopTimeout is how long a clean shutdown may take; what it did not get done, the next start recovers.

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/node"
+	"github.com/gregorhq/gregor/internal/peer"
 )
 
 // DefaultHTTP is where metrics, health and profiles are served unless somebody says otherwise.
@@ -23,6 +26,7 @@ type Options struct {
 	Advertise []string // HOST:PORT for every listener, or NAME://HOST:PORT
 	HTTP      string   // "" for the default, "off" for none
 	NodeID    int      // -1: not set
+	Join      []string // HOST:PORT of nodes of the cluster to join
 	File      string   // a Kafka server.properties
 	Set       []string // key=value
 	Environ   []string // as os.Environ gives it
@@ -65,6 +69,9 @@ func (o Options) Resolve() (static config.Static, notices []string, err error) {
 	if o.NodeID >= 0 {
 		static["node.id"] = strconv.Itoa(o.NodeID)
 	}
+	if len(o.Join) > 0 {
+		static["join"] = strings.Join(o.Join, ",")
+	}
 	for _, pair := range o.Set {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok {
@@ -92,6 +99,21 @@ func dataDir(l config.Layers) (string, error) {
 		return filepath.Join(home, ".local", "share", "gregor"), nil
 	}
 	return filepath.Abs("gregor-data")
+}
+
+// seeds are the nodes that a configuration tells to join, other than this one.
+func seeds(l config.Layers, self []metadata.Endpoint) ([]peer.Address, error) {
+	var all []peer.Address
+	for _, text := range l.List("join") {
+		a, err := node.ParseAddress(text)
+		if err != nil {
+			return nil, fmt.Errorf("join: %w", err)
+		}
+		if !slices.ContainsFunc(self, func(e metadata.Endpoint) bool { return e.Host == a.Host && e.Port == a.Port }) {
+			all = append(all, a)
+		}
+	}
+	return all, nil
 }
 
 // listener is one address to listen on.
