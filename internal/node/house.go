@@ -28,6 +28,12 @@ const followersEvery = 500 * time.Millisecond
 // longest is as long as a timer may be set for.
 const longest = 365 * 24 * time.Hour
 
+// Deleted files are looked for as often as they become due, within these bounds: a full disk waits for it.
+const (
+	removalLeast = 100 * time.Millisecond
+	removalMost  = 5 * time.Second
+)
+
 func ms(n int64) time.Duration {
 	if n > int64(longest/time.Millisecond) {
 		return longest
@@ -38,6 +44,7 @@ func ms(n int64) time.Duration {
 func newHousekeeper(n *Node, l config.Layers) *housekeeper {
 	h := &housekeeper{node: n}
 	h.add("retention", ms(l.Int("log.retention.check.interval.ms")), n.Replicas.Retain)
+	h.add("removal", min(max(ms(l.Int("log.segment.delete.delay.ms")), removalLeast), removalMost), n.Replicas.RemoveDeleted)
 	h.add("checkpoint", ms(l.Int("log.flush.offset.checkpoint.interval.ms")), n.Replicas.Checkpoint)
 	h.add("followers", followersEvery, func() {
 		if n.Clustered() {

@@ -27,7 +27,11 @@ func (m *Manager) Retain() {
 		}
 		log.ExpireProducers(now)
 	})
-	if err := m.directory.RemoveDeleted(now); err != nil {
+}
+
+// RemoveDeleted removes the files of topics and segments that were deleted long enough ago.
+func (m *Manager) RemoveDeleted() {
+	if err := m.directory.RemoveDeleted(m.now()); err != nil {
 		m.logger.Warn("cannot remove deleted files", "error", err)
 	}
 }

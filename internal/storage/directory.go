@@ -428,26 +428,39 @@ func (d *Directory) keepFiles(prefix string) {
 	d.deleted = slices.DeleteFunc(d.deleted, func(gone deletion) bool { return strings.HasPrefix(gone.name, prefix) })
 }
 
-// RemoveDeleted removes files and folders whose deletion was due.
+// RemoveDeleted removes files and folders whose deletion was due. On a full disk all of them are: who still reads one has
+// it open, and what it frees is needed now.
 func (d *Directory) RemoveDeleted(nowMs int64) error {
 	if d.Failed() != nil {
 		return kafka.KafkaStorageError
 	}
-	isDue := func(gone deletion) bool { return gone.covered && gone.dueMs <= nowMs }
-	due := false
+	isDue := func(gone deletion) bool { return gone.covered && (gone.dueMs <= nowMs || d.Full()) }
+	isFolder := func(gone deletion) bool { return gone.folder && isDue(gone) }
+	folders, files := false, false
 	d.mu.Lock()
 	for i := range d.deleted {
 		d.deleted[i].covered = true
-		due = due || isDue(d.deleted[i])
+		folders = folders || isFolder(d.deleted[i])
+		files = files || !d.deleted[i].folder && isDue(d.deleted[i])
 	}
 	d.mu.Unlock()
-	if !due {
+	// Nothing rests on a folder that was renamed. It goes first: a checkpoint needs space.
+	if folders {
+		if err := d.removeAll(isFolder); err != nil {
+			return err
+		}
+	}
+	if !files {
 		return nil
 	}
 	// The log start offsets come first: without them a crash that brings some of the files back would leave holes.
 	if err := d.Checkpoint(); err != nil {
 		return err
 	}
+	return d.removeAll(isDue)
+}
+
+func (d *Directory) removeAll(isDue func(deletion) bool) error {
 	for {
 		if more, err := d.removeOne(isDue); err != nil || !more {
 			return err

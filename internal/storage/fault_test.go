@@ -91,6 +91,25 @@ func TestFullDiskIsSurvived(t *testing.T) {
 	}
 }
 
+// What a deleted topic held is given back at once where the disk is full, though nothing can be written there.
+func TestFullDiskIsFreedByWhatWasDeleted(t *testing.T) {
+	rt, disk, d, l, deaths := faulty(t)
+	mustAppend(t, l, 0, batch(1, keyed{"a", "b"}))
+	disk.Add(vfs.Rule{Op: "write", Err: vfs.ErrNoSpace})
+	disk.Add(vfs.Rule{Op: "create", Err: vfs.ErrNoSpace})
+	appendRefused(t, l, batch(1, keyed{"a", "b"}))
+	if err := d.DeleteLog(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveDeleted(rt.now.UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	names, err := disk.List("/data")
+	if err != nil || slices.ContainsFunc(names, func(n string) bool { return n[len(n)-1] == '/' }) || len(*deaths) > 0 {
+		t.Fatal(names, err, *deaths)
+	}
+}
+
 func TestFullDiskAtARollIsSurvived(t *testing.T) {
 	_, disk, d, l, _ := faulty(t)
 	disk.Add(vfs.Rule{Op: "create", Err: vfs.ErrNoSpace})
