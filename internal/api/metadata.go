@@ -23,7 +23,7 @@ func validTopicName(name string) bool {
 	return topicName.MatchString(name) && name != "." && name != ".."
 }
 
-// Metadata says where topics and brokers are, and creates a topic that somebody asks for and may have (KIP-4, KIP-516).
+// Metadata says where topics and brokers are, and has a topic created that somebody asks for and may have (KIP-4, KIP-516).
 func handleMetadata(a *API, r *request) {
 	req := r.body.(*kmsg.MetadataRequest)
 	if code := checkMetadataRequest(req); code != kafka.None {
@@ -31,13 +31,10 @@ func handleMetadata(a *API, r *request) {
 		return
 	}
 	missing := a.toCreate(req)
-	if len(missing) == 0 {
-		r.reply(a.metadata(r, req))
-		return
-	}
-	// Kafka answers UNKNOWN_TOPIC_OR_PARTITION while the topic is being created, and its clients ask again. Waiting the
-	// moment that it takes spares those who do not.
-	a.autoCreate(r.session.peer, missing, func() { r.reply(a.metadata(r, req)) })
+	// The answer to this request still is UNKNOWN_TOPIC_OR_PARTITION, as Kafka's is: clients ask again. A client that looks
+	// whether a topic is gone, with leave to create it, finds that it is.
+	r.reply(a.metadata(r, req))
+	a.autoCreate(r.session.peer, missing)
 }
 
 // checkMetadataRequest refuses what only later versions can say.
@@ -81,28 +78,24 @@ func (a *API) toCreate(req *kmsg.MetadataRequest) []string {
 	return slices.Compact(names)
 }
 
-func (a *API) autoCreate(peer server.Peer, names []string, done func()) {
+// autoCreate begins to create topics; whoever wants them asks for them until they are there.
+func (a *API) autoCreate(peer server.Peer, names []string) {
 	create := kmsg.NewPtrCreateTopicsRequest()
 	create.Version, create.TimeoutMillis = 7, int32(patience.Milliseconds())
 	for _, name := range names {
-		if kafka.IsInternal(name) {
-			continue
+		switch {
+		case name == kafka.GroupMetadataTopic:
+			a.ensureGroupTopic(peer, func() {})
+		case !kafka.IsInternal(name):
+			topic := kmsg.NewCreateTopicsRequestTopic()
+			topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, -1, -1
+			create.Topics = append(create.Topics, topic)
 		}
-		topic := kmsg.NewCreateTopicsRequestTopic()
-		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, -1, -1
-		create.Topics = append(create.Topics, topic)
 	}
-	finish := func() { a.AfterApplied(done) }
-	if slices.Contains(names, kafka.GroupMetadataTopic) {
-		next := finish
-		finish = func() { a.ensureGroupTopic(peer, func() { next() }) }
+	if len(create.Topics) > 0 {
+		done := func() {}
+		a.ask(peer, create, func() { a.Controller.CreateTopics(create, func(*kmsg.CreateTopicsResponse) { done() }) }, done)
 	}
-	if len(create.Topics) == 0 {
-		finish()
-		return
-	}
-	here := func() { a.Controller.CreateTopics(create, func(*kmsg.CreateTopicsResponse) { finish() }) }
-	a.ask(peer, create, here, finish)
 }
 
 func (a *API) metadata(r *request, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
