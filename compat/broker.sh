@@ -1,6 +1,7 @@
 # Starts the broker that a case speaks to: Gregor, or Apache Kafka as the judge. Sourced by compat/run.
 #
-# broker_start NAME exports BOOTSTRAP (host:port), PORT and LOG_DIR, the folder of the folders of partitions.
+# broker_start NAME SETTINGS exports BOOTSTRAP (host:port), PORT and LOG_DIR, the folder of the folders of partitions.
+# SETTINGS are lines of key=value that win over what every broker is told.
 
 BROKER=
 BROKER_LOG=/dev/null
@@ -19,11 +20,11 @@ broker_start() {
 	PORT=$(free_port)
 	BOOTSTRAP=127.0.0.1:$PORT
 	BROKER_LOG=$TEMPORARY/$1.broker.log
-	local data=$TEMPORARY/$1.data
+	local data=$TEMPORARY/$1.data told=$settings$'\n'$2
 	case $AGAINST in
 	gregor)
 		LOG_DIR=$data/node-0/logs
-		PORTS=$PORT DIR=$data CONFIG=$settings "$ROOT/scripts/start-cluster" >"$BROKER_LOG" 2>&1 &
+		PORTS=$PORT DIR=$data CONFIG=$told "$ROOT/scripts/start-cluster" >"$BROKER_LOG" 2>&1 &
 		BROKER=$!
 		;;
 	kafka)
@@ -38,8 +39,8 @@ broker_start() {
 			controller.listener.names=CONTROLLER
 			controller.quorum.voters=0@127.0.0.1:$controller
 			log.dirs=$data
-			$settings
 			$settings_kafka
+			$told
 		END
 		local jars="$CACHE/java/$KAFKA_VERSION/*"
 		java -cp "$jars" kafka.tools.StorageTool format -t AAAAAAAAQACAAAAAAAAAAA -c "$properties" >>"$BROKER_LOG" 2>&1 || return 1

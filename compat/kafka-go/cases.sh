@@ -5,7 +5,7 @@ KAFKA_GO=v0.4.51
 # What its tests need that a node does not have yet, or that they get wrong; compat/SKIPPED.md has the reasons. What is
 # below a test is skipped in a run of that test.
 KAFKA_GO_SKIP='SASL|TLS|ACLs|ClientQuotas|Scram|^TestClientFindCoordinator$|^TestReaderReadCompactedMessage$'
-KAFKA_GO_BELOW='TestConn/^(test_delete_topics|nettest)
+KAFKA_GO_BELOW='TestConn/^nettest
 TestReaderConsumerGroup/^(verify_offset_committed|consumer_group_commits_on_close|consumer_group_rebalance$)
 TestWriter/SASL'
 
