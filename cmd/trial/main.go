@@ -24,6 +24,7 @@ func main() {
 	seed := flag.Uint64("seed", 0, "live this one only")
 	most := flag.Int("faults", -1, "let at most so many faults strike")
 	verbose := flag.Bool("v", false, "tell the story")
+	nodes := flag.Int("nodes", 0, "how many nodes there are; 0 for as many as each seed says")
 	mutants := flag.Bool("mutants", false, "find the bugs that are planted on purpose, instead")
 	flag.Parse()
 	if *mutants {
@@ -32,7 +33,7 @@ func main() {
 	if *seed > 0 {
 		*from, *n = *seed, 1
 	}
-	os.Exit(run(*from, *n, *most, *verbose))
+	os.Exit(run(*from, *n, *most, *nodes, *verbose))
 }
 
 // live lives one seed with chance that is the seed's alone.
@@ -43,14 +44,14 @@ func live(seed uint64, o trial.Options) trial.Result {
 	return trial.Run(seed, o)
 }
 
-func run(from uint64, n, most int, verbose bool) int {
+func run(from uint64, n, most, nodes int, verbose bool) int {
 	began := time.Now()
 	var events uint64
 	var lived time.Duration
 	faults, counts := map[string]int{}, map[string]int{}
 	failures := 0
 	for seed := from; seed < from+uint64(n); seed++ {
-		o := trial.Options{Faults: most}
+		o := trial.Options{Faults: most, Nodes: nodes}
 		if verbose {
 			o.Log = func(line string) { fmt.Println(line) }
 		}

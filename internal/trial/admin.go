@@ -121,9 +121,11 @@ func (b *builder) choose() {
 func (b *builder) check(then func()) {
 	b.describe([]string{b.name}, func(topics []kmsg.MetadataResponseTopic) {
 		t := topics[0]
-		b.t.expect(t.ErrorCode == 0 && kafka.TopicID(t.TopicID) == b.id && len(t.Partitions) == b.parts,
+		if !b.soon(t.ErrorCode == 0 && kafka.TopicID(t.TopicID) == b.id && len(t.Partitions) == b.parts, func() { b.check(then) },
 			"topic %s was acknowledged with %d partitions and id %v, and there is %v, %d partitions, id %v", b.name, b.parts, b.id,
-			kafka.ErrorCode(t.ErrorCode), len(t.Partitions), kafka.TopicID(t.TopicID))
+			kafka.ErrorCode(t.ErrorCode), len(t.Partitions), kafka.TopicID(t.TopicID)) {
+			return
+		}
 		b.checkConfig(then)
 	})
 }
@@ -188,10 +190,15 @@ func (b *builder) checkConfig(then func()) {
 			b.again(func() { b.checkConfig(then) })
 			return
 		}
-		b.t.expect(response.Resources[0].ErrorCode == 0 && len(response.Resources[0].Configs) == 1, "DescribeConfigs of %s: %v", b.name, kafka.ErrorCode(response.Resources[0].ErrorCode))
+		again := func() { b.checkConfig(then) }
+		if !b.soon(response.Resources[0].ErrorCode == 0 && len(response.Resources[0].Configs) == 1, again,
+			"DescribeConfigs of %s: %v", b.name, kafka.ErrorCode(response.Resources[0].ErrorCode)) {
+			return
+		}
 		got := response.Resources[0].Configs[0].Value
-		b.t.expect(got != nil && *got == b.setting, "retention.ms of %s was set to %s, and is something else", b.name, b.setting)
-		then()
+		if b.soon(got != nil && *got == b.setting, again, "retention.ms of %s was set to %s, and is something else", b.name, b.setting) {
+			then()
+		}
 	})
 }
 
@@ -214,6 +221,7 @@ func (b *builder) delete(maybe bool) {
 			b.gone()
 			return
 		}
+		// The active controller decides, whoever is asked: it knows.
 		b.t.expect(code != kafka.UnknownTopicOrPartition, "topic %s was acknowledged, and cannot be deleted: it is not known", b.name)
 		b.must(code.Code(), "DeleteTopics of %s", b.name)
 		b.again(func() { b.delete(maybe || code == kafka.RequestTimedOut) })
@@ -223,20 +231,26 @@ func (b *builder) delete(maybe bool) {
 // gone looks whether what was deleted is not there, nor anything that was deleted before.
 func (b *builder) gone() {
 	b.describe(nil, func(topics []kmsg.MetadataResponseTopic) {
-		b.t.shadow.listed(topics)
-		b.pause(b.create)
+		wrong := b.t.shadow.listed(topics)
+		if b.soon(wrong == "", b.gone, "%s", wrong) {
+			b.pause(b.create)
+		}
 	})
 }
 
-// listed compares all topics that the node knows with what was promised.
-func (s *shadow) listed(topics []kmsg.MetadataResponseTopic) {
+// listed compares all topics that a node knows with what was promised, and says what is wrong.
+func (s *shadow) listed(topics []kmsg.MetadataResponseTopic) string {
 	there := map[kafka.TopicID]bool{}
 	for _, t := range topics {
-		name, was := s.deleted[t.TopicID]
-		s.t.expect(!was, "topic %s was deleted, and is there", name)
+		if name, was := s.deleted[t.TopicID]; was {
+			return fmt.Sprintf("topic %s was deleted, and is there", name)
+		}
 		there[t.TopicID] = true
 	}
 	for _, name := range sorted(s.topics) {
-		s.t.expect(there[s.topics[name].id], "topic %s was created, and is not there", name)
+		if !there[s.topics[name].id] {
+			return fmt.Sprintf("topic %s was created, and is not there", name)
+		}
 	}
+	return ""
 }

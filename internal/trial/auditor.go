@@ -85,10 +85,7 @@ func (a *auditor) groups() {
 	var next func()
 	next = func() {
 		if len(places) == 0 {
-			a.describe(nil, func(topics []kmsg.MetadataResponseTopic) {
-				a.t.shadow.listed(topics)
-				a.done = true
-			})
+			a.list()
 			return
 		}
 		one := places[0]
@@ -96,4 +93,12 @@ func (a *auditor) groups() {
 		a.fetchOffset(one.group, one.partition, func(int64) { next() })
 	}
 	next()
+}
+
+// list looks whether the topics are those that must be there.
+func (a *auditor) list() {
+	a.describe(nil, func(topics []kmsg.MetadataResponseTopic) {
+		wrong := a.t.shadow.listed(topics)
+		a.done = a.soon(wrong == "", a.list, "%s", wrong)
+	})
 }

@@ -70,7 +70,7 @@ func (c *client) tryCreate(name string, partitions int, configs map[string]strin
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.TimeoutMillis = 5000
 	topic := kmsg.NewCreateTopicsRequestTopic()
-	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(partitions), 1
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, int32(partitions), int16(c.t.copies())
 	for _, key := range sorted(configs) {
 		config := kmsg.NewCreateTopicsRequestTopicConfig()
 		config.Name, config.Value = key, kmsg.StringPtr(configs[key])
@@ -100,9 +100,10 @@ func (c *client) tryCreate(name string, partitions int, configs map[string]strin
 func (c *client) topicID(name string, partitions int, done func(id kafka.TopicID)) {
 	c.describe([]string{name}, func(topics []kmsg.MetadataResponseTopic) {
 		t := topics[0]
-		c.t.expect(t.ErrorCode == 0 && len(t.Partitions) == partitions, "%s: topic %s was created with %d partitions, and there is %s", c.name, name, partitions,
-			fmt.Sprintf("error %d, %d partitions", t.ErrorCode, len(t.Partitions)))
-		done(t.TopicID)
+		if c.soon(t.ErrorCode == 0 && len(t.Partitions) == partitions, func() { c.topicID(name, partitions, done) },
+			"%s: topic %s was created with %d partitions, and there is %s", c.name, name, partitions, fmt.Sprintf("error %d, %d partitions", t.ErrorCode, len(t.Partitions))) {
+			done(t.TopicID)
+		}
 	})
 }
 

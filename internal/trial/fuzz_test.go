@@ -45,6 +45,7 @@ type standingNode struct{ *trial }
 
 func newStandingNode(t testing.TB) *standingNode {
 	w := newTrial(1, Options{})
+	w.gather(1)
 	w.configure(w.drawConfig())
 	founder := newFounder(w, map[string]int{"plain": 2})
 	w.hosts[0].start()

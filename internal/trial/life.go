@@ -9,7 +9,9 @@ import (
 
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/loop"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/node"
+	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/server"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
@@ -33,6 +35,16 @@ func newHost(t *trial, number int) *host {
 // listens reports whether other nodes can connect.
 func (h *host) listens() bool { return h.life != nil && h.life.node != nil && !h.life.dead }
 
+// seeds are the other hosts.
+func (h *host) seeds() (all []peer.Address) {
+	for _, other := range h.t.hosts {
+		if other != h {
+			all = append(all, other.address())
+		}
+	}
+	return all
+}
+
 // serves reports whether clients are served.
 func (h *host) serves() bool { return h.life != nil && h.life.serving }
 
@@ -46,6 +58,8 @@ type life struct {
 	host    *host
 	number  int
 	node    *node.Node
+	disk    vfs.FS
+	network *network
 	dead    bool
 	ending  bool // a clean stop is under way
 	serving bool
@@ -66,20 +80,65 @@ func (h *host) start() {
 	l := &life{t: t, host: h, number: t.lives, skew: h.skew}
 	h.life = l
 	h.disk.begin()
-	n, err := node.Open(node.Options{Runtime: l, FS: h.filesystem(l), Dir: dir, Config: h.config, Logger: l.logger(), Failed: l.failed, SnapshotBytes: t.snapshots,
-		Advertised: func(server.Peer) (string, int32) { return "localhost", 9092 }})
-	switch {
-	case l.dead:
+	l.disk = h.filesystem(l)
+	l.network = &network{life: l, lines: map[lineKey]*line{}}
+	if h.number > 0 {
+		formatted, err := node.Formatted(l.disk, dir)
+		if err != nil {
+			l.unopened(err)
+			return
+		}
+		if !formatted {
+			l.join()
+			return
+		}
+	}
+	l.open(nil)
+}
+
+// join asks the cluster to let the host in.
+func (l *life) join() {
+	l.t.logf("life %d wants to join", l.number)
+	node.Join(node.JoinOptions{Runtime: l, Peers: l.network, Seeds: l.host.seeds(), Config: l.host.config, Logger: l.logger()}, func(a node.Admission, err error) {
+		if l.dead {
+			return
+		}
+		if err != nil {
+			l.unopened(err)
+			return
+		}
+		l.open(&a)
+	})
+}
+
+// unopened is a life that does not come to be.
+func (l *life) unopened(err error) {
+	t, h := l.t, l.host
+	if l.dead {
 		return // the power went meanwhile, and will come back
-	case err != nil:
-		t.expect(h.disk.struck, "the data folder does not open in life %d: %v", l.number, err)
-		t.logf("life %d does not begin: %v", l.number, err)
-		l.end()
-		h.restartIn(t.between(100*time.Millisecond, time.Second))
+	}
+	t.expect(h.disk.struck, "the data folder does not open in life %d: %v", l.number, err)
+	t.logf("life %d does not begin: %v", l.number, err)
+	l.end()
+	h.restartIn(t.between(100*time.Millisecond, time.Second))
+}
+
+// open opens the data folder, and makes it if it is new.
+func (l *life) open(admission *node.Admission) {
+	t, h := l.t, l.host
+	o := node.Options{Runtime: l, FS: l.disk, Dir: dir, Config: h.config, Logger: l.logger(), Failed: l.failed, SnapshotBytes: t.snapshots,
+		Advertised: func(server.Peer) (string, int32) { return h.address().Host, int32(h.address().Port) }, Admission: admission}
+	if len(t.hosts) > 1 {
+		o.Peers, o.Seeds = l.network, h.seeds()
+		o.Endpoints = []metadata.Endpoint{{Listener: "PLAINTEXT", Host: h.address().Host, Port: h.address().Port}}
+	}
+	n, err := node.Open(o)
+	if err != nil || l.dead {
+		l.unopened(err)
 		return
 	}
 	l.node = n
-	t.logf("life %d begins", l.number)
+	t.logf("life %d begins on host %d", l.number, h.number)
 	n.Start(func() {
 		if !l.dead {
 			l.serving = true
@@ -299,7 +358,7 @@ type lines struct{ life *life }
 
 func (w lines) Write(p []byte) (int, error) {
 	if !w.life.dead {
-		w.life.t.logf("node %d: %s", w.life.number, strings.TrimRight(string(p), "\n"))
+		w.life.t.logf("host %d life %d: %s", w.life.host.number, w.life.number, strings.TrimRight(string(p), "\n"))
 	}
 	return len(p), nil
 }

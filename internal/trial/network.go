@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,8 +54,8 @@ type lineKey struct {
 type line struct {
 	from, to *life
 	session  server.Session
-	there    time.Time // when what was sent last arrives
-	back     time.Time
+	there    direction
+	back     direction
 	pending  []*crossing // without an answer, in order
 	slots    []*crossing // that the other side has, in order
 	broken   bool
@@ -84,7 +85,7 @@ func (n *network) Call(to peer.Address, lane peer.Lane, request kmsg.Request, an
 	c := &crossing{line: k, request: request, answered: answered}
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, int32(len(k.pending)))[4:]
 	k.pending = append(k.pending, c)
-	k.cross(&k.there, k.from, k.to, func() { k.arrive(c, frame) })
+	k.there.cross(func() { k.arrive(c, frame) })
 	l.after(callPatience+waitOf(request), func() {
 		if !c.over {
 			k.breakOff()
@@ -106,6 +107,7 @@ func (n *network) dial(to peer.Address) *line {
 		return nil
 	}
 	k := &line{from: n.life, to: h.life}
+	k.there, k.back = direction{line: k, from: n.life, to: h.life}, direction{line: k, from: h.life, to: n.life}
 	k.session = h.life.node.API.Open(server.Peer{Listener: "PLAINTEXT", LocalHost: to.Host, LocalPort: int(to.Port), RemoteHost: n.life.host.address().Host, RemotePort: 1024})
 	h.life.lines = append(h.life.lines, k)
 	n.life.lines = append(n.life.lines, k)
@@ -115,15 +117,56 @@ func (n *network) dial(to peer.Address) *line {
 // way is from one host to another.
 type way struct{ from, to *host }
 
-// cross brings something to the other side, in order.
-func (k *line) cross(last *time.Time, from, to *life, f func()) {
-	t := from.t
-	at := t.world.Now().Add(t.crossing(from.host, to.host))
-	if at.Before(*last) {
-		at = *last
+// direction is one half of a line: what is on its way, in order.
+type direction struct {
+	line     *line
+	from, to *life
+	flying   []message
+	moving   bool
+}
+
+type message struct {
+	at time.Time // when it arrives, if nothing holds it
+	f  func()
+}
+
+// cross brings something to the other side.
+func (d *direction) cross(f func()) {
+	t := d.from.t
+	d.flying = append(d.flying, message{t.world.Now().Add(t.crossing(d.from.host, d.to.host)), f})
+	d.move()
+}
+
+// move lets the next message arrive in its time.
+func (d *direction) move() {
+	if d.moving || len(d.flying) == 0 {
+		return
 	}
-	*last = at
-	t.after(at.Sub(t.world.Now()), func() { k.pass(from, to, f) })
+	d.moving = true
+	t := d.from.t
+	t.after(d.flying[0].at.Sub(t.world.Now()), d.pass)
+}
+
+// pass lets a message through, or holds it while the way is cut or the other side does not run.
+func (d *direction) pass() {
+	t, k := d.from.t, d.line
+	d.moving = false
+	cut := t.cut[way{d.from.host, d.to.host}]
+	switch {
+	case k.broken:
+		return
+	case d.to.dead, cut && t.chance.IntN(200) == 0:
+		k.breakOff()
+		return
+	case cut || d.to.paused:
+		d.moving = true
+		t.after(20*time.Millisecond, d.pass)
+		return
+	}
+	next := d.flying[0]
+	d.flying = d.flying[1:]
+	next.f()
+	d.move()
 }
 
 // crossing is how long a message takes.
@@ -135,30 +178,16 @@ func (t *trial) crossing(from, to *host) time.Duration {
 	return d
 }
 
-// pass lets something through, or holds it while the way is cut or the other side does not run.
-func (k *line) pass(from, to *life, f func()) {
-	t := from.t
-	switch {
-	case k.broken:
-	case to.dead:
-		k.breakOff()
-	case t.cut[way{from.host, to.host}] || to.paused:
-		if t.cut[way{from.host, to.host}] && t.chance.IntN(200) == 0 {
-			k.breakOff()
-			return
-		}
-		t.after(20*time.Millisecond, func() { k.pass(from, to, f) })
-	default:
-		f()
-	}
-}
-
 // arrive gives a request to the other node.
 func (k *line) arrive(c *crossing, frame []byte) {
 	c.slot = &slot{life: k.to, done: func() { k.flush() }}
 	k.slots = append(k.slots, c)
 	err := k.session.Request(frame, c.slot)
 	k.session.Drained()
+	if errors.Is(err, server.ErrTooEarly) {
+		k.breakOff() // the node has only just been started
+		return
+	}
 	k.from.t.expect(err == nil, "a request between nodes was refused: %v", err)
 }
 
@@ -172,7 +201,7 @@ func (k *line) flush() {
 			k.breakOff()
 			return
 		}
-		k.cross(&k.back, k.to, k.from, func() { k.land(c, frame) })
+		k.back.cross(func() { k.land(c, frame) })
 	}
 }
 

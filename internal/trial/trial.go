@@ -24,6 +24,8 @@ import (
 
 // Options change what a seed says.
 type Options struct {
+	// Nodes is how many nodes there are; 0 for as many as the seed says.
+	Nodes int
 	// Faults is how many faults strike at most; negative is as many as the seed has.
 	Faults int
 	// Length is how long faults may strike, 0 for what the seed says.
@@ -86,7 +88,6 @@ type actor interface {
 func newTrial(seed uint64, o Options) *trial {
 	t := &trial{o: o, world: sim.New(seed), chance: rand.New(rand.NewPCG(seed, 0x74726961)),
 		cut: map[way]bool{}, delayed: map[way]time.Duration{}, faults: map[string]int{}, counts: map[string]int{}}
-	t.hosts = append(t.hosts, newHost(t, 0))
 	t.shadow = newShadow(t)
 	return t
 }
@@ -104,6 +105,7 @@ func Run(seed uint64, o Options) (r Result) {
 		r.Faults, r.Counts = t.faults, t.counts
 	}()
 	if o.Script != nil {
+		t.gather(1)
 		t.play(o.Script)
 	} else {
 		t.live()
@@ -120,10 +122,11 @@ func explain(p any) string {
 }
 
 func (t *trial) live() {
+	t.gather(t.drawNodes())
 	t.configure(t.drawConfig())
 	t.snapshots = 200 + t.chance.Int64N(5000)
 	t.cast()
-	t.hosts[0].start()
+	t.assemble()
 	for _, a := range t.actors {
 		late := 2 * time.Second
 		if t.chance.IntN(4) == 0 {
@@ -145,8 +148,8 @@ func (t *trial) live() {
 
 // drawConfig makes segments and intervals so small that everything happens within seconds.
 func (t *trial) drawConfig() config.Static {
-	return config.Static{
-		"node.id": "0", "log.segment.bytes": fmt.Sprint(500 + t.chance.IntN(6000)), "log.roll.ms": fmt.Sprint(1500 + t.chance.IntN(20000)),
+	c := config.Static{
+		"log.segment.bytes": fmt.Sprint(500 + t.chance.IntN(6000)), "log.roll.ms": fmt.Sprint(1500 + t.chance.IntN(20000)),
 		"log.index.interval.bytes": fmt.Sprint(t.chance.IntN(1000)), "log.segment.delete.delay.ms": fmt.Sprint(t.chance.IntN(3000)),
 		"offsets.topic.num.partitions": fmt.Sprint(1 + t.chance.IntN(3)), "offsets.topic.segment.bytes": fmt.Sprint(1000 + t.chance.IntN(10000)),
 		"offsets.topic.replication.factor": "1", "group.initial.rebalance.delay.ms": fmt.Sprint(t.chance.IntN(500)),
@@ -154,21 +157,69 @@ func (t *trial) drawConfig() config.Static {
 		"log.flush.offset.checkpoint.interval.ms": fmt.Sprint(500 + t.chance.IntN(10000)), "group.min.session.timeout.ms": "500",
 		"log.cleaner.min.cleanable.ratio": "0.1", "auto.create.topics.enable": "false",
 	}
+	if t.clustered() {
+		c["offsets.topic.replication.factor"] = fmt.Sprint(t.copies())
+		c["min.insync.replicas"] = fmt.Sprint(1 + t.chance.IntN(2))
+		c["replica.lag.time.max.ms"], c["broker.heartbeat.interval.ms"], c["broker.session.timeout.ms"] = "3000", "300", "2500"
+	}
+	return c
+}
+
+// drawNodes is how many nodes there are.
+func (t *trial) drawNodes() int {
+	if t.o.Nodes > 0 {
+		return t.o.Nodes
+	}
+	return []int{1, 3, 3, 3, 4, 5, 3, 7}[t.chance.IntN(8)]
+}
+
+// gather makes the hosts.
+func (t *trial) gather(n int) {
+	for i := range n {
+		t.hosts = append(t.hosts, newHost(t, i))
+	}
+}
+
+// clustered says that there is more than one node.
+func (t *trial) clustered() bool { return len(t.hosts) > 1 }
+
+// assemble starts the first node, and has the others join it.
+func (t *trial) assemble() {
+	t.hosts[0].start()
+	for _, h := range t.hosts[1:] {
+		t.after(t.between(0, time.Second), func() {
+			if h.life == nil {
+				h.start()
+			}
+		})
+	}
+	if t.clustered() {
+		t.expect(t.runUntil(epilogue, t.serving), "liveness: %s after its start the cluster is not there: %s", epilogue, t.restless())
+	}
 }
 
 // configure gives all hosts their configuration.
 func (t *trial) configure(c config.Static) {
 	for _, h := range t.hosts {
 		h.config = t.o.Mutant.plant(maps.Clone(c))
+		h.config["node.id"] = fmt.Sprint(h.number)
 	}
 }
+
+// copies is how many replicas partitions have.
+func (t *trial) copies() int { return min(len(t.hosts), 3) }
 
 // heal ends all faults and lets the clients finish what they began.
 func (t *trial) heal() {
 	t.logf("healing")
 	t.healing = true
+	clear(t.cut)
+	clear(t.delayed)
 	for _, h := range t.hosts {
 		h.slow = 1
+		if h.life != nil && h.life.paused {
+			h.life.resume()
+		}
 		h.disk.heal()
 		if h.disk.unread {
 			h.stop()
