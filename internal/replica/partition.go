@@ -235,10 +235,10 @@ func (p *Partition) append(batches []*Staged, appends []*storage.Append, now int
 		}
 		return
 	}
-	if len(p.refused) > 0 {
-		batches, appends = p.refuseOvertakers(batches, appends, fire)
-	}
 	log := p.log.Load()
+	if len(p.refused) > 0 {
+		batches, appends = p.refuseOvertakers(log, batches, appends, fire)
+	}
 	settings := p.settings.Load()
 	if p.underMinInSync() {
 		batches, appends = p.refuseAcksAll(batches, appends, fire)

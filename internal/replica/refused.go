@@ -7,7 +7,8 @@ import (
 
 // refusals remembers which batches of idempotent producers a partition could not take: its log was not open, its disk was
 // full. A log takes any sequence number from a producer that it does not know, because it may have forgotten it. Had it
-// refused the first batch of a new one and taken the second, which is on its way already, the first could never follow.
+// refused the first batch of a new one and taken the second, which is on its way already, the first could never follow. Of a
+// producer that it knows, the log itself tells what may follow, also where another leader has taken what this one refused.
 type refusals map[int64]refusal
 
 // refusal is the lowest sequence of a producer that was refused and has not come again.
@@ -38,11 +39,15 @@ func (r *refusals) note(s *Staged) {
 	(*r)[producer.ID] = refusal{producer.Epoch, s.Batch.BaseSequence()}
 }
 
-// allows reports whether a batch may be tried: nothing before it was refused. What had been and comes again is forgotten.
-func (r refusals) allows(s *Staged) bool {
+// allows reports whether a batch may be tried: nothing before it was refused. What had been and comes again is forgotten. known says that the log knows the producer.
+func (r refusals) allows(s *Staged, known bool) bool {
 	producer := s.Batch.Producer()
-	old, known := r[producer.ID]
-	if !known {
+	old, refused := r[producer.ID]
+	if !refused {
+		return true
+	}
+	if known {
+		delete(r, producer.ID)
 		return true
 	}
 	if old.epoch == producer.Epoch && s.Batch.BaseSequence() > old.sequence {
@@ -53,10 +58,10 @@ func (r refusals) allows(s *Staged) bool {
 }
 
 // refuseOvertakers turns away batches before which another of the same producer was refused. The partition's lock is held.
-func (p *Partition) refuseOvertakers(batches []*Staged, appends []*storage.Append, fire *firing) ([]*Staged, []*storage.Append) {
+func (p *Partition) refuseOvertakers(log *storage.Log, batches []*Staged, appends []*storage.Append, fire *firing) ([]*Staged, []*storage.Append) {
 	kept, keptAppends := batches[:0], appends[:0]
 	for _, s := range batches {
-		if !p.refused.allows(s) {
+		if !p.refused.allows(s, log.Knows(s.Batch.Producer().ID)) {
 			s.refuse(kafka.OutOfOrderSequenceNumber)
 			fire.finish(s)
 			continue

@@ -34,12 +34,12 @@ func TestWhatFollowsARefusedBatchWaitsForIt(t *testing.T) {
 	}{
 		{other, 9, true}, {one, 4, false}, {one, 5, false}, {one, 3, true}, {one, 4, true}, {one, 9, true},
 	} {
-		if got := r.allows(batchFrom(step.producer, step.sequence)); got != step.allowed {
+		if got := r.allows(batchFrom(step.producer, step.sequence), false); got != step.allowed {
 			t.Errorf("%+v: %v", step, got)
 		}
 	}
 	r.note(batchFrom(one, 7))
-	if !r.allows(batchFrom(kafka.Producer{ID: 1, Epoch: 1}, 8)) {
+	if !r.allows(batchFrom(kafka.Producer{ID: 1, Epoch: 1}, 8), false) {
 		t.Error("a later epoch counts anew")
 	}
 }

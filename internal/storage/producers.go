@@ -145,6 +145,9 @@ type ActiveProducer struct {
 	TxnStartOffset   int64 // -1: none
 }
 
+// Knows reports whether the log remembers a producer. Writer.
+func (l *Log) Knows(producer int64) bool { return l.producers.byID[producer] != nil }
+
 // Producers lists the idempotent producers that the log remembers, by id. Writer.
 func (l *Log) Producers() []ActiveProducer {
 	var list []ActiveProducer

@@ -63,7 +63,8 @@ func (f *founder) findCoordinator() {
 
 // createTopic creates a topic, trying until it is there for sure.
 func (c *client) createTopic(name string, partitions int, configs map[string]string, done func(id kafka.TopicID)) {
-	c.tryCreate(name, partitions, configs, false, done)
+	// A node that forwards a request may do so twice, as a broker of Kafka's: the topic may be there by this very request.
+	c.tryCreate(name, partitions, configs, c.t.clustered(), done)
 }
 
 func (c *client) tryCreate(name string, partitions int, configs map[string]string, maybe bool, done func(id kafka.TopicID)) {

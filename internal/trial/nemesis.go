@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"slices"
 	"time"
 )
 
@@ -21,12 +22,22 @@ var kinds = []func(*nemesis){
 	(*nemesis).killInSync,
 }
 
+// clusterKinds are those that need several nodes.
+var clusterKinds = []func(*nemesis){
+	(*nemesis).isolate, (*nemesis).cutOneWay, (*nemesis).split, (*nemesis).delay, (*nemesis).pause, (*nemesis).blackout, (*nemesis).isolate,
+	(*nemesis).cutOneWay, (*nemesis).pause,
+}
+
 func newNemesis(t *trial) *nemesis {
 	n := &nemesis{t: t, every: t.between(300*time.Millisecond, 4*time.Second), left: t.o.Faults}
 	if n.left < 0 {
 		n.left = 1 << 20
 	}
-	for _, k := range kinds {
+	all := kinds
+	if t.clustered() {
+		all = append(slices.Clip(all), clusterKinds...)
+	}
+	for _, k := range all {
 		if t.chance.IntN(2) == 0 {
 			n.kinds = append(n.kinds, k)
 		}
@@ -154,5 +165,75 @@ func (n *nemesis) cutLinks() {
 		if all || n.t.chance.IntN(3) == 0 {
 			k.breakOff(false)
 		}
+	}
+}
+
+// cut cuts ways for a while.
+func (n *nemesis) cut(kind string, ways ...way) {
+	t := n.t
+	for _, w := range ways {
+		t.cut[w] = true
+	}
+	t.fault(kind, "%d ways", len(ways))
+	t.after(t.between(100*time.Millisecond, 8*time.Second), func() {
+		for _, w := range ways {
+			delete(t.cut, w)
+		}
+	})
+}
+
+// isolate cuts a host off from all others.
+func (n *nemesis) isolate() {
+	h := n.one()
+	var ways []way
+	for _, other := range n.t.hosts {
+		if other != h {
+			ways = append(ways, way{h, other}, way{other, h})
+		}
+	}
+	n.cut("host cut off", ways...)
+}
+
+// cutOneWay lets one host hear another no more, while the other hears the one.
+func (n *nemesis) cutOneWay() {
+	from := n.one()
+	to := n.t.hosts[(from.number+1+n.t.chance.IntN(len(n.t.hosts)-1))%len(n.t.hosts)]
+	n.cut("way cut", way{from, to})
+}
+
+// split divides the hosts into two halves.
+func (n *nemesis) split() {
+	var ways []way
+	at := 1 + n.t.chance.IntN(len(n.t.hosts)-1)
+	for _, a := range n.t.hosts[:at] {
+		for _, b := range n.t.hosts[at:] {
+			ways = append(ways, way{a, b}, way{b, a})
+		}
+	}
+	n.cut("network split", ways...)
+}
+
+// delay makes everything slower that goes one way.
+func (n *nemesis) delay() {
+	from := n.one()
+	to := n.t.hosts[(from.number+1+n.t.chance.IntN(len(n.t.hosts)-1))%len(n.t.hosts)]
+	w := way{from, to}
+	n.t.delayed[w] = n.t.between(5*time.Millisecond, time.Second)
+	n.t.fault("slow network", "%v", n.t.delayed[w])
+	n.t.after(n.t.between(100*time.Millisecond, 8*time.Second), func() { delete(n.t.delayed, w) })
+}
+
+// pause stops a process for a while, as SIGSTOP does.
+func (n *nemesis) pause() {
+	if l := n.one().life; l != nil && !l.paused {
+		n.t.fault("pause", "")
+		l.pause(n.t.between(50*time.Millisecond, 6*time.Second))
+	}
+}
+
+// blackout takes the power from all hosts at once.
+func (n *nemesis) blackout() {
+	for _, h := range n.t.hosts {
+		h.powerCut("of all hosts")
 	}
 }

@@ -216,7 +216,7 @@ func (p *producer) settle(b *produced, answer *kmsg.ProduceResponseTopicPartitio
 		p.drop(b)
 		return
 	}
-	p.t.logf("%s: %s answers batch %d: %v", p.name, s, b.sequence, code)
+	p.t.logf("%s: %s answers batch %d: %v from host %d", p.name, s, b.sequence, code, p.from.life.host.number)
 	if code == kafka.OutOfOrderSequenceNumber && p.idempotent {
 		if policies[s.Topic].policy != keeps && p.from.life.number > 1 {
 			// Compaction keeps only the last batch of each producer, as in Kafka, and retention may take all. Where that was
@@ -224,6 +224,9 @@ func (p *producer) settle(b *produced, answer *kmsg.ProduceResponseTopicPartitio
 			p.t.done("producers overtaken by deletion", 1)
 			s.window, s.overtaken = nil, true
 			return
+		}
+		if b == s.window[0] {
+			p.t.tell(s.TopicPartition)
 		}
 		p.t.expect(b != s.window[0], "%s: %s refuses sequence %d as out of order, and everything before it was acknowledged", p.name, s, b.sequence)
 	} else {

@@ -53,3 +53,24 @@ func (t *trial) coordinator(group string) *host {
 }
 
 func (t *trial) hostOf(id kafka.NodeID) *host { return t.hosts[id] }
+
+// tell says in the log how a partition stands on each node, for whoever looks into a failure.
+func (t *trial) tell(tp kafka.TopicPartition) {
+	for _, h := range t.hosts {
+		if !h.listens() {
+			t.logf("host %d does not run", h.number)
+			continue
+		}
+		p := h.life.node.Replicas.TopicNamed(tp.Topic).Partition(tp.Partition)
+		if p == nil || p.Log() == nil {
+			t.logf("host %d has no log of %s", h.number, tp)
+			continue
+		}
+		log := p.Log()
+		t.logf("host %d: %s is [%d, %d), durable to %d, high watermark %d, offline %v, %+v; metadata %+v", h.number, tp, log.LogStart(), log.End(), log.Durable(),
+			p.HighWatermark(), log.Offline(), p.State(), h.life.node.Image().Partition(tp.Topic, tp.Partition))
+		for _, producer := range log.Producers() {
+			t.logf("  producer %+v", producer)
+		}
+	}
+}

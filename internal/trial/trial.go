@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gregorhq/gregor/internal/config"
+	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/sim"
 )
 
@@ -142,7 +143,7 @@ func (t *trial) live() {
 	t.nemesis.start()
 	t.runUntil(length, func() bool { return false })
 	t.heal()
-	t.expect(t.runUntil(epilogue, t.quiet), "liveness: %s after the last fault: %s", epilogue, t.restless())
+	t.wellAgain(t.quiet, "the last fault", t.restless)
 	t.lastRites()
 }
 
@@ -163,6 +164,22 @@ func (t *trial) drawConfig() config.Static {
 		c["replica.lag.time.max.ms"], c["broker.heartbeat.interval.ms"], c["broker.session.timeout.ms"] = "3000", "300", "2500"
 	}
 	return c
+}
+
+// wellAgain waits until all is well again, and complains if it does not come to that (invariant 38).
+func (t *trial) wellAgain(well func() bool, since string, restless func() string) {
+	if t.runUntil(epilogue, well) {
+		return
+	}
+	for _, name := range sorted(t.shadow.topics) {
+		for _, tp := range t.partitions(name, int(t.shadow.topics[name].partitions)) {
+			t.tell(tp)
+		}
+	}
+	for n := range 4 {
+		t.tell(kafka.TopicPartition{Topic: kafka.GroupMetadataTopic, Partition: int32(n)})
+	}
+	t.expect(false, "liveness: %s after %s: %s", epilogue, since, restless())
 }
 
 // drawNodes is how many nodes there are.
@@ -281,7 +298,7 @@ func (t *trial) lastRites() {
 	}
 	reader := newAuditor(t)
 	reader.start()
-	t.expect(t.runUntil(epilogue, reader.idle), "liveness: %s after the last crash: %s", epilogue, reader)
+	t.wellAgain(reader.idle, "the last crash", reader.String)
 	t.shadow.final()
 	t.ended = true
 	for _, h := range t.hosts {
