@@ -10,8 +10,9 @@ import (
 	"github.com/gregorhq/gregor/internal/storage"
 )
 
-// Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until every live
-// replica has deleted them for good (KIP-107): one that had not could lead next, and the records would be back.
+// Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until every
+// replica that is live or could be elected has deleted them for good: one that had not could lead next, and the records would be
+// back. (Kafka waits for live ones only, KIP-107; an eligible replica that is down could bring them back.)
 type Deletion struct {
 	Partition *Partition
 	Offset    int64
@@ -99,7 +100,8 @@ func (p *Partition) settleDeletions(log *storage.Log, fire *firing) {
 	low := log.LogStart()
 	for i := range p.lead.followers {
 		f := &p.lead.followers[i]
-		if b := p.manager.image.Load().Broker(f.id); b != nil && !b.Fenced {
+		b := p.manager.image.Load().Broker(f.id)
+		if b != nil && !b.Fenced || slices.Contains(p.state.ISR, f.id) || slices.Contains(p.state.ELR, f.id) {
 			low = min(low, f.logStart)
 		}
 	}
@@ -108,6 +110,7 @@ func (p *Partition) settleDeletions(log *storage.Log, fire *firing) {
 			return false
 		}
 		d.low, d.code = low, kafka.None
+		p.lead.deletedTo = max(p.lead.deletedTo, d.Offset)
 		fire.deletions = append(fire.deletions, d)
 		return true
 	})

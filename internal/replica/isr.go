@@ -19,6 +19,7 @@ type leadership struct {
 	epoch          int32 // leader epoch
 	partitionEpoch int32
 	epochStart     int64          // where the log ended when the epoch began
+	deletedTo      int64          // what lies before was deleted for good: a log that has it still must not lead
 	isr            []kafka.NodeID // as committed
 	recovering     bool           // elected although it may lack committed records
 	proposal       *proposal      // unresolved; nil if none
@@ -61,9 +62,9 @@ type liveness interface {
 	brokerEpoch(id kafka.NodeID) int64
 }
 
-// newLeadership begins a leader epoch: nothing is known of anybody.
-func newLeadership(self kafka.NodeID, state *metadata.Partition, epochStart int64, now time.Time) *leadership {
-	l := &leadership{self: self, epoch: state.LeaderEpoch, epochStart: epochStart}
+// newLeadership begins a leader epoch with a log that holds [logStart, epochStart): nothing is known of anybody.
+func newLeadership(self kafka.NodeID, state *metadata.Partition, logStart, epochStart int64, now time.Time) *leadership {
+	l := &leadership{self: self, epoch: state.LeaderEpoch, epochStart: epochStart, deletedTo: logStart}
 	l.adopt(state, now)
 	return l
 }
@@ -205,10 +206,11 @@ func (l *leadership) propose(lag lag, end, watermark int64, minISR int, memory b
 	return l.make(isr, alive)
 }
 
-// mayJoin says that a follower has everything that is committed and everything that came before this epoch.
+// mayJoin says that a follower has everything that is committed and everything that came before this epoch, and nothing that was
+// deleted for good.
 func (l *leadership) mayJoin(f *follower, watermark int64, memory bool, alive liveness, now time.Time) bool {
 	held := f.held(memory)
-	return f.fetched && held >= watermark && held >= l.epochStart && !now.Before(f.backFrom) && alive.eligible(f.id, f.brokerEpoch)
+	return f.fetched && held >= watermark && held >= l.epochStart && f.logStart >= l.deletedTo && !now.Before(f.backFrom) && alive.eligible(f.id, f.brokerEpoch)
 }
 
 // shrunk is the ISR without those who have not kept up.

@@ -129,7 +129,7 @@ func (p *Partition) apply(state *metadata.Partition) {
 
 // begin begins to lead in a new epoch. The partition's lock is held.
 func (p *Partition) begin(log *storage.Log, state *metadata.Partition, fire *firing) {
-	p.lead = newLeadership(p.manager.node, state, log.End(), p.manager.rt.Now())
+	p.lead = newLeadership(p.manager.node, state, log.LogStart(), log.End(), p.manager.rt.Now())
 	if err := log.AssignEpochStart(state.LeaderEpoch); err != nil {
 		p.manager.logger.Error("cannot note the start of a leader epoch", "partition", p.TopicPartition, "error", err)
 	}

@@ -51,6 +51,7 @@ func (a *trimmer) trim(p *part, to int64) {
 			case code == kafka.None:
 				a.t.expect(answer.LowWatermark >= to, "%s: deleted up to %d, and it begins at %d", p, to, answer.LowWatermark)
 				p.trimmed = max(p.trimmed, answer.LowWatermark)
+				a.t.logf("%s: host %d has deleted up to %d", p, a.from.life.host.number, answer.LowWatermark)
 				a.t.done("deletions of records", 1)
 			case code == kafka.OffsetOutOfRange: // the high watermark is on its way up after a start
 			default:

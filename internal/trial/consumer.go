@@ -85,6 +85,9 @@ func (c *consumer) seek(p *place, then func()) {
 // sawStart notes a log start offset, which does not go back in one life of the node. After a crash, retention may have to
 // begin again.
 func (c *consumer) sawStart(p *place, start int64) {
+	if !c.t.leads(c.from.life, p.TopicPartition) {
+		return
+	}
 	c.t.expect(start >= p.begin || p.beginLife != c.from.life.number, "%s: %s began at %d, and now at %d", c.name, p, p.begin, start)
 	p.begin, p.beginLife = start, c.from.life.number
 	c.t.shadow.sawStart(c.t.shadow.part(p.Topic, p.Partition), start, p.trimmed)
@@ -254,7 +257,7 @@ func (c *consumer) placeOf(topic *kmsg.FetchResponseTopic, partition int32) *pla
 func (c *consumer) outOfRange(p *place) {
 	from, life := p.next, c.from.life
 	c.seek(p, func() {
-		c.t.expect(p.next > from || c.from.life != life, "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
+		c.t.expect(p.next > from || c.from.life != life || !c.t.leads(life, p.TopicPartition), "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
 		c.endSession(p.lane)
 		c.fetchAll()
 	})

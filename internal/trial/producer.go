@@ -225,10 +225,12 @@ func (p *producer) settle(b *produced, answer *kmsg.ProduceResponseTopicPartitio
 			s.window, s.overtaken = nil, true
 			return
 		}
-		if b == s.window[0] {
+		// One that leads no more lacks what was acknowledged by others since.
+		broken := b == s.window[0] && p.t.leads(p.from.life, s.TopicPartition)
+		if broken {
 			p.t.tell(s.TopicPartition)
 		}
-		p.t.expect(b != s.window[0], "%s: %s refuses sequence %d as out of order, and everything before it was acknowledged", p.name, s, b.sequence)
+		p.t.expect(!broken, "%s: %s refuses sequence %d as out of order, and everything before it was acknowledged", p.name, s, b.sequence)
 	} else {
 		p.must(answer.ErrorCode, "a batch for %s", s)
 	}

@@ -52,6 +52,26 @@ func (t *trial) coordinator(group string) *host {
 	return t.leader(kafka.TopicPartition{Topic: kafka.GroupMetadataTopic, Partition: h.life.node.Groups.PartitionFor(group)})
 }
 
+// leads reports whether a life leads a partition in truth. One that was cut off may believe to, and says what was true before: where
+// its log begins and ends is then no promise to anybody.
+func (t *trial) leads(l *life, tp kafka.TopicPartition) bool {
+	if !t.clustered() {
+		return true
+	}
+	var newest *metadata.Image
+	for _, h := range t.hosts {
+		if h.listens() && (newest == nil || h.life.node.Image().Offset() > newest.Offset()) {
+			newest = h.life.node.Image()
+		}
+	}
+	if l.dead || newest == nil {
+		return false
+	}
+	p := newest.Partition(tp.Topic, tp.Partition)
+	own := l.node.Image().Partition(tp.Topic, tp.Partition)
+	return p != nil && own != nil && int(p.Leader) == l.host.number && p.LeaderEpoch == own.LeaderEpoch
+}
+
 func (t *trial) hostOf(id kafka.NodeID) *host { return t.hosts[id] }
 
 // tell says in the log how a partition stands on each node, for whoever looks into a failure.

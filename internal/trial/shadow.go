@@ -156,6 +156,9 @@ func (s *shadow) sawStart(p *part, start, trimmed int64) {
 	case keeps:
 		s.t.expect(start == 0, "%s begins at %d, and nothing was to be deleted", p, start)
 	case trims:
+		if start < trimmed {
+			s.t.tell(p.TopicPartition)
+		}
 		s.t.expect(start >= trimmed, "%s begins at %d, and what lies before %d was deleted", p, start, trimmed)
 	case compacts:
 		s.t.expect(start == 0, "%s begins at %d, and it is only compacted", p, start)
