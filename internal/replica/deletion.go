@@ -151,14 +151,14 @@ type starts struct {
 	loop    loop.Loop
 
 	mu     sync.Mutex
-	moved  []*Partition
+	moved  map[*Partition]bool
 	queued bool
 }
 
 // add takes a partition whose leader's log begins further on than this node's did.
 func (s *starts) add(p *Partition) {
 	s.mu.Lock()
-	s.moved = append(s.moved, p)
+	s.moved[p] = true
 	queue := !s.queued
 	s.queued = true
 	s.mu.Unlock()
@@ -169,9 +169,14 @@ func (s *starts) add(p *Partition) {
 
 func (s *starts) save() {
 	s.mu.Lock()
-	moved := s.moved
-	s.moved, s.queued = nil, false
+	moved := make([]*Partition, 0, len(s.moved))
+	for p := range s.moved { // any order
+		moved = append(moved, p)
+	}
+	clear(s.moved)
+	s.queued = false
 	s.mu.Unlock()
+	slices.SortFunc(moved, (*Partition).compare)
 	begins := make([]int64, len(moved))
 	for i, p := range moved {
 		begins[i] = p.log.Load().LogStart()

@@ -232,7 +232,8 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 	p.mu.Lock()
 	code := p.leads(want.Epoch)
 	leader, epoch := p.leader, p.leaderEpoch
-	if code == kafka.NotLeaderOrFollower && f.Anywhere && p.follows(leader) {
+	follows := code == kafka.NotLeaderOrFollower && f.Anywhere && p.follows(leader)
+	if follows {
 		code = p.readable()
 	} else if code == kafka.None && f.Rack != "" {
 		result.PreferredReplica = p.nearer(f.Rack, want.Offset)
@@ -261,8 +262,14 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 	if want.LastEpoch >= 0 && p.diverges(want, result) {
 		return
 	}
-	if want.Offset > log.End() || want.Offset < result.LogStart {
+	switch {
+	case follows && want.Offset > limit:
+		// A follower does not know what the leader has committed since.
+		result.Error = kafka.OffsetNotAvailable
+	case want.Offset > log.End() || want.Offset < result.LogStart:
 		result.Error = kafka.OffsetOutOfRange
+	}
+	if result.Error != kafka.None {
 		p.forgetBounds(result)
 		return
 	}

@@ -160,7 +160,8 @@ func (p *Partition) takeLocked(leader kafka.NodeID, asked following, r *kmsg.Fet
 	if end := min(r.HighWatermark, log.End()); end > p.watermark.Load() {
 		p.raise(log, end, fire)
 	}
-	if start := min(r.LogStartOffset, p.watermark.Load()); start > log.LogStart() {
+	if start := min(r.LogStartOffset, p.watermark.Load()); start > p.savedStart {
+		// Retention here may have been faster, and its progress is not durable either.
 		if err := log.DeleteRecordsBefore(start); err != nil {
 			return takenPause
 		}

@@ -153,7 +153,7 @@ func New(o Options) *Manager {
 		network: o.Network, addressOf: o.Address, alterPartition: o.AlterPartition, lag: lag{o.MaxLag, o.MaxHold},
 		fetching: o.Fetching, links: map[kafka.NodeID]*link{}}
 	m.image.Store(metadata.Empty())
-	m.starts = &starts{manager: m, loop: o.Runtime.Loop("log starts")}
+	m.starts = &starts{manager: m, loop: o.Runtime.Loop("log starts"), moved: map[*Partition]bool{}}
 	m.proposals = &proposals{manager: m, loop: o.Runtime.Loop("proposals")}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)

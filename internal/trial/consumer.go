@@ -35,7 +35,6 @@ type place struct {
 	// begin is the log start offset that was seen last, and mark the high watermark, with the connection it came on.
 	begin     int64
 	beginLife int
-	trimmed   int64 // what had been acknowledged as deleted when it was asked for
 	mark      int64
 	markFrom  *link
 }
@@ -70,13 +69,13 @@ func (c *consumer) start() {
 
 // seek looks for the beginning of a partition.
 func (c *consumer) seek(p *place, then func()) {
-	p.trimmed = c.t.shadow.part(p.Topic, p.Partition).trimmed
+	trimmed := c.t.shadow.part(p.Topic, p.Partition).trimmed
 	c.listOffset(p.TopicPartition, -2, func(start int64, ok bool) {
 		if !ok {
 			c.again(func() { c.seek(p, then) })
 			return
 		}
-		c.sawStart(p, start)
+		c.sawStart(p, start, trimmed)
 		p.next, p.told = max(p.next, start), false
 		then()
 	})
@@ -84,13 +83,13 @@ func (c *consumer) seek(p *place, then func()) {
 
 // sawStart notes a log start offset, which does not go back in one life of the node. After a crash, retention may have to
 // begin again.
-func (c *consumer) sawStart(p *place, start int64) {
+func (c *consumer) sawStart(p *place, start, trimmed int64) {
 	if !c.t.leads(c.from.life, p.TopicPartition) {
 		return
 	}
 	c.t.expect(start >= p.begin || p.beginLife != c.from.life.number, "%s: %s began at %d, and now at %d", c.name, p, p.begin, start)
 	p.begin, p.beginLife = start, c.from.life.number
-	c.t.shadow.sawStart(c.t.shadow.part(p.Topic, p.Partition), start, p.trimmed)
+	c.t.shadow.sawStart(c.t.shadow.part(p.Topic, p.Partition), start, trimmed)
 }
 
 // listOffset asks for the offset at a timestamp, or one of the special ones.
@@ -173,11 +172,12 @@ func (c *consumer) fetch(l *lane) {
 	if c.version >= 7 {
 		request.SessionID, request.SessionEpoch = l.session, l.epoch
 	}
+	asked := map[*place]question{}
 	for _, p := range c.places {
 		if p.lane != l {
 			continue
 		}
-		p.trimmed = c.t.shadow.part(p.Topic, p.Partition).trimmed
+		asked[p] = question{p.next, c.t.shadow.part(p.Topic, p.Partition).trimmed}
 		if l.epoch > 0 && p.told {
 			continue
 		}
@@ -192,11 +192,14 @@ func (c *consumer) fetch(l *lane) {
 	l.flying = true
 	c.ask(l.host, request, c.version, func(r kmsg.Response) {
 		l.flying = false
-		c.fetched(l, r)
+		c.fetched(l, asked, r)
 	})
 }
 
-func (c *consumer) fetched(l *lane, r kmsg.Response) {
+// question is what a fetch asked about a place, and what had been acknowledged as deleted when it did.
+type question struct{ offset, trimmed int64 }
+
+func (c *consumer) fetched(l *lane, asked map[*place]question, r kmsg.Response) {
 	response, ok := r.(*kmsg.FetchResponse)
 	if !ok {
 		c.endSession(l)
@@ -224,14 +227,14 @@ func (c *consumer) fetched(l *lane, r kmsg.Response) {
 			answer := &response.Topics[i].Partitions[j]
 			p := c.placeOf(&response.Topics[i], answer.Partition)
 			if code := kafka.ErrorCode(answer.ErrorCode); code == kafka.OffsetOutOfRange {
-				c.outOfRange(p)
+				c.outOfRange(p, asked[p].offset)
 				return
 			} else if code != kafka.None {
 				c.must(answer.ErrorCode, "a fetch of %s", p)
 				p.told, pause = false, 20*time.Millisecond
 				continue
 			}
-			c.take(p, answer)
+			c.take(p, answer, asked[p].trimmed)
 		}
 	}
 	if !c.t.healing && c.t.chance.IntN(400) == 0 {
@@ -254,8 +257,8 @@ func (c *consumer) placeOf(topic *kmsg.FetchResponseTopic, partition int32) *pla
 }
 
 // outOfRange may be said only where the beginning of the log has passed the place. It may go back with a crash.
-func (c *consumer) outOfRange(p *place) {
-	from, life := p.next, c.from.life
+func (c *consumer) outOfRange(p *place, from int64) {
+	life := c.from.life
 	c.seek(p, func() {
 		c.t.expect(p.next > from || c.from.life != life || !c.t.leads(life, p.TopicPartition), "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
 		c.endSession(p.lane)
@@ -264,11 +267,11 @@ func (c *consumer) outOfRange(p *place) {
 }
 
 // take looks at what a fetch brought of one partition.
-func (c *consumer) take(p *place, answer *kmsg.FetchResponseTopicPartition) {
+func (c *consumer) take(p *place, answer *kmsg.FetchResponseTopicPartition, trimmed int64) {
 	s := c.t.shadow
 	part := s.part(p.Topic, p.Partition)
 	if c.version >= 5 && answer.LogStartOffset >= 0 {
-		c.sawStart(p, answer.LogStartOffset)
+		c.sawStart(p, answer.LogStartOffset, trimmed)
 	}
 	err := record.Split(answer.RecordBatches, func(b record.Batch) error {
 		c.t.expect(b.ComputeCRC() == b.CRC(), "%s: %s: the batch at %d is corrupt", c.name, p, b.BaseOffset())
