@@ -1,13 +1,13 @@
 package replica
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
-	"github.com/gregorhq/gregor/internal/storage"
 )
 
 // Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until every
@@ -20,7 +20,7 @@ type Deletion struct {
 	// why it is not so.
 	Done func(lowWatermark int64, code kafka.ErrorCode)
 
-	log  *storage.Log
+	own  int64 // where this node's log begins for good
 	low  int64
 	code kafka.ErrorCode
 	stop func() // of its timer
@@ -31,7 +31,7 @@ func (m *Manager) DeleteRecords(deletions []*Deletion, timeout time.Duration) {
 	moved := false
 	for _, d := range deletions {
 		d.Partition.mu.Lock()
-		d.log, d.code = d.Partition.deleteTo(&d.Offset)
+		d.own, d.code = d.Partition.deleteTo(&d.Offset)
 		d.Partition.mu.Unlock()
 		moved = moved || d.code == kafka.None
 	}
@@ -62,7 +62,7 @@ func (d *Deletion) await(timeout time.Duration) {
 	if code := p.leads(-1); code != kafka.None {
 		p.failDeletions(code, &fire)
 	} else {
-		p.settleDeletions(d.log, &fire)
+		p.settleDeletions(&fire)
 	}
 	if slices.Contains(p.deletions, d) {
 		d.stop = p.manager.after(timeout, d.expire)
@@ -71,33 +71,33 @@ func (d *Deletion) await(timeout time.Duration) {
 	fire.run()
 }
 
-// deleteTo has this node's log begin at an offset. The partition's lock is held.
-func (p *Partition) deleteTo(offset *int64) (*storage.Log, kafka.ErrorCode) {
+// deleteTo has this node's log begin at an offset, and returns where it begins. The partition's lock is held.
+func (p *Partition) deleteTo(offset *int64) (begins int64, code kafka.ErrorCode) {
 	if code := p.leads(-1); code != kafka.None {
-		return nil, code
+		return -1, code
 	}
 	log, watermark := p.log.Load(), p.watermark.Load()
 	if o := p.settings.Load().Storage; !o.Delete && o.Compact {
-		return nil, kafka.PolicyViolation
+		return -1, kafka.PolicyViolation
 	}
 	if *offset == -1 {
 		*offset = watermark
 	}
 	if *offset < 0 || *offset > watermark {
-		return nil, kafka.OffsetOutOfRange
+		return -1, kafka.OffsetOutOfRange
 	}
 	if err := log.DeleteRecordsBefore(*offset); err != nil {
-		return nil, kafka.AsErrorCode(err)
+		return -1, kafka.AsErrorCode(err)
 	}
-	return log, kafka.None
+	return log.LogStart(), kafka.None
 }
 
 // settleDeletions answers the deletions that have come true. The partition's lock is held.
-func (p *Partition) settleDeletions(log *storage.Log, fire *firing) {
+func (p *Partition) settleDeletions(fire *firing) {
 	if len(p.deletions) == 0 {
 		return
 	}
-	low := log.LogStart()
+	low := int64(math.MaxInt64)
 	for i := range p.lead.followers {
 		f := &p.lead.followers[i]
 		b := p.manager.image.Load().Broker(f.id)
@@ -109,7 +109,7 @@ func (p *Partition) settleDeletions(log *storage.Log, fire *firing) {
 		if low < d.Offset {
 			return false
 		}
-		d.low, d.code = low, kafka.None
+		d.low, d.code = min(low, d.own), kafka.None
 		p.lead.deletedTo = max(p.lead.deletedTo, d.Offset)
 		fire.deletions = append(fire.deletions, d)
 		return true

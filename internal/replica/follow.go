@@ -22,7 +22,7 @@ func (p *Partition) readForFollower(f *Fetch, want *FetchPartition, result *wire
 	log, code := p.admit(f, want, result)
 	if code == kafka.None && result.DivergingEpoch < 0 {
 		p.lead.fetched(f.Follower.ID, f.Follower.Epoch, want.Offset, want.Durable, want.LogStart, log.End(), p.manager.rt.Now())
-		p.settleDeletions(log, fire)
+		p.settleDeletions(fire)
 		p.advance(log, fire)
 		p.propose(fire)
 		watermark := p.watermark.Load()

@@ -116,7 +116,7 @@ func (p *Partition) apply(state *metadata.Partition) {
 	case leading && p.lead != nil:
 		p.lead.adopt(state, p.manager.rt.Now())
 		p.advance(log, &fire)
-		p.settleDeletions(log, &fire)
+		p.settleDeletions(&fire)
 	}
 	if leading && p.underMinInSync() {
 		p.waiting.fail(kafka.NotEnoughReplicasAfterAppend, &fire)
@@ -271,6 +271,7 @@ func (p *Partition) refuseAcksAll(batches []*Staged, appends []*storage.Append, 
 	kept, keptAppends := batches[:0], appends[:0]
 	for _, s := range batches {
 		if s.request.Acks == -1 {
+			p.refused.note(s)
 			s.refuse(kafka.NotEnoughReplicas)
 			fire.finish(s)
 			continue

@@ -6,7 +6,7 @@ import (
 )
 
 // refusals remembers which batches of idempotent producers a partition could not take: its log was not open, its disk was
-// full. A log takes any sequence number from a producer that it does not know, because it may have forgotten it. Had it
+// full, too few replicas were in sync. A log takes any sequence number from a producer that it does not know, because it may have forgotten it. Had it
 // refused the first batch of a new one and taken the second, which is on its way already, the first could never follow. Of a
 // producer that it knows, the log itself tells what may follow, also where another leader has taken what this one refused.
 type refusals map[int64]refusal

@@ -148,6 +148,10 @@ func (c *client) fetchOffset(group string, partition int32, done func(offset int
 			again()
 			return
 		}
+		if !c.t.coordinates(c.from.life, group) {
+			again()
+			return
+		}
 		c.t.shadow.fetched(group, partition, atLeast, response.Topics[0].Partitions[0].Offset)
 		done(response.Topics[0].Partitions[0].Offset)
 	})
@@ -198,14 +202,15 @@ func (m *member) join() {
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name, protocol.Metadata = "split", []byte("x")
 	request.Protocols = append(request.Protocols, protocol)
+	confirmed := m.t.shadow.group(m.group).generation // before this is asked
 	version := int16(m.t.chance.IntN(10))
 	if m.instance != nil {
 		version = max(version, 5)
 	}
-	m.ask(m.t.coordinator(m.group), request, version, m.joined)
+	m.ask(m.t.coordinator(m.group), request, version, func(r kmsg.Response) { m.joined(r, confirmed) })
 }
 
-func (m *member) joined(r kmsg.Response) {
+func (m *member) joined(r kmsg.Response, confirmed int32) {
 	response, ok := r.(*kmsg.JoinGroupResponse)
 	if !ok {
 		m.again(m.join)
@@ -214,8 +219,7 @@ func (m *member) joined(r kmsg.Response) {
 	switch code := kafka.ErrorCode(response.ErrorCode); code {
 	case kafka.None:
 		m.id, m.generation = response.MemberID, response.Generation
-		g := m.t.shadow.group(m.group)
-		m.t.expect(m.generation >= g.generation, "group %s: %s joins generation %d, and %d was confirmed", m.group, m.name, m.generation, g.generation)
+		m.t.expect(m.generation >= confirmed || !m.t.coordinates(m.from.life, m.group), "group %s: %s joins generation %d, and %d was confirmed", m.group, m.name, m.generation, confirmed)
 		m.sync(response)
 	case kafka.MemberIDRequired:
 		m.id = response.MemberID

@@ -272,6 +272,9 @@ func (p *producer) resend(s *stream) {
 		s.stalled, s.waiting = false, false
 		p.t.done("batches sent again", len(s.window))
 		for _, b := range append([]*produced(nil), s.window...) {
+			if s.stalled {
+				return // it could not be sent: what follows does not overtake it
+			}
 			p.send([]*produced{b})
 		}
 	})

@@ -72,6 +72,12 @@ func (t *trial) leads(l *life, tp kafka.TopicPartition) bool {
 	return p != nil && own != nil && int(p.Leader) == l.host.number && p.LeaderEpoch == own.LeaderEpoch
 }
 
+// coordinates reports whether a life coordinates a group in truth. One that was cut off may not know better, as a coordinator of
+// Kafka's may not: it commits nothing, and what it tells may be of yesterday.
+func (t *trial) coordinates(l *life, group string) bool {
+	return !l.dead && t.leads(l, kafka.TopicPartition{Topic: kafka.GroupMetadataTopic, Partition: l.node.Groups.PartitionFor(group)})
+}
+
 func (t *trial) hostOf(id kafka.NodeID) *host { return t.hosts[id] }
 
 // tell says in the log how a partition stands on each node, for whoever looks into a failure.
