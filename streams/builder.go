@@ -107,12 +107,7 @@ func (b *Builder) next(prefix string) string {
 func (b *Builder) nextStore(prefix string) string { return b.next(prefix + "STATE-STORE-") }
 
 // named is the given name, or the next one with the prefix.
-func (b *Builder) named(name, prefix string) string {
-	if name != "" {
-		return name
-	}
-	return b.next(prefix)
-}
+func (b *Builder) named(name, prefix string) string { return b.suffixed(name, "", prefix) }
 
 // suffixed is the given name with a suffix, or the next one with the prefix. The index is used up either way, as in Java:
 // giving a name to one operator must not rename those after it.

@@ -40,6 +40,9 @@ func (g *Grouped[K, V]) parent(keys serde.Serde[K], storeName string) *node {
 		return g.s.node
 	}
 	if g.through != nil {
+		for range 3 { // Java uses up the names of a sink, a filter and a source here
+			g.s.b.next("")
+		}
 		return g.through
 	}
 	p := repartition[K, V]{keys: g.s.keys, values: g.s.values, partitions: g.parts, dropNulls: true}
@@ -93,7 +96,7 @@ func reduceStep[K, V any](f func(V, V) V) step[K, V, V] {
 // Count counts the records of each key; records with a null value are not counted (KGroupedStream.count). Without a handle
 // the store has the name that Java would give it.
 func (g *Grouped[K, V]) Count(counts KVStore[K, int64], opts ...Option) *Table[K, int64] {
-	if counts.name == "" {
+	if counts.name == "" && counts.given() {
 		g.s.b.nextStore("KSTREAM-AGGREGATE-") // Java uses up an index here
 	}
 	if counts.values == nil {

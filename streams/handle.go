@@ -42,6 +42,9 @@ func (s KVStore[K, V]) Unlogged() KVStore[K, V] {
 	return s
 }
 
+// given reports whether the handle is more than its zero value.
+func (s KVStore[K, V]) given() bool { return s.name != "" || s.keys != nil || s.values != nil }
+
 // Name returns the store's name.
 func (s KVStore[K, V]) Name() string { return s.name }
 
@@ -68,6 +71,9 @@ func (s WindowStore[K, V]) Unlogged() WindowStore[K, V] {
 	s.unlogged = true
 	return s
 }
+
+// given reports whether the handle is more than its zero value.
+func (s WindowStore[K, V]) given() bool { return s.name != "" || s.keys != nil || s.values != nil }
 
 // Name returns the store's name.
 func (s WindowStore[K, V]) Name() string { return s.name }
@@ -96,6 +102,9 @@ func (s SessionStore[K, V]) Unlogged() SessionStore[K, V] {
 	return s
 }
 
+// given reports whether the handle is more than its zero value.
+func (s SessionStore[K, V]) given() bool { return s.name != "" || s.keys != nil || s.values != nil }
+
 // Name returns the store's name.
 func (s SessionStore[K, V]) Name() string { return s.name }
 
@@ -104,6 +113,7 @@ type Option interface{ apply(*options) }
 
 type options struct {
 	name       string
+	storeName  string
 	store      any // a KVStore
 	partitions int
 	grace      *time.Duration
@@ -123,6 +133,9 @@ func (f optionFunc) apply(o *options) { f(o) }
 
 // Name names an operator's node, and what Java derives from such a name (Java's Named, Grouped.as, StreamJoined.as, …).
 func Name(name string) Option { return optionFunc(func(o *options) { o.name = name }) }
+
+// StoreName names the stores of a stream-stream join, and so their changelogs (StreamJoined.withStoreName).
+func StoreName(name string) Option { return optionFunc(func(o *options) { o.storeName = name }) }
 
 // Partitions sets how many partitions a repartition topic gets (Java's Repartitioned.numberOfPartitions); the default is
 // as many as the stream before it has.

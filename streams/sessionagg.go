@@ -6,7 +6,7 @@ import (
 
 // CountSessions counts the records of each session (SessionWindowedKStream.count).
 func CountSessions[K, V any](g *SessionGroup[K, V], counts SessionStore[K, int64], opts ...Option) *Table[Windowed[K], int64] {
-	if counts.name == "" {
+	if counts.name == "" && counts.given() {
 		g.g.s.b.nextStore("KSTREAM-AGGREGATE-") // Java uses up an index here
 	}
 	if counts.values == nil {

@@ -81,15 +81,13 @@ func (p repartition[K, V]) through(b *Builder, parent *node, prefix string) *nod
 		sink, filter, source = p.topic+"-sink", p.topic+"-filter", p.topic+"-source"
 	}
 	p.keys, p.values = needSerde(b, p.keys, "the repartition topic "+p.topic), needSerde(b, p.values, "the repartition topic "+p.topic)
-	if p.dropNulls {
-		parent = addNode(b, filter, []*node{parent}, nil, func(t *Task, out *outlet[K, V]) func(*rec[K, V]) {
-			return func(r *rec[K, V]) {
-				if r.key.ok {
-					out.forward(r)
-				}
+	parent = addNode(b, filter, []*node{parent}, nil, func(t *Task, out *outlet[K, V]) func(*rec[K, V]) {
+		return func(r *rec[K, V]) {
+			if r.key.ok || !p.dropNulls {
+				out.forward(r)
 			}
-		})
-	}
+		}
+	})
 	topic := Topic[K, V]{name: p.topic, keys: p.keys, values: p.values}
 	return pipe(b, []*node{parent}, sink, source, topic, p.partitions, func(r *rec[K, V]) (key, value []byte, partition int32) {
 		return encode(p.keys, r.key), encode(p.values, r.value), -1
@@ -119,14 +117,14 @@ func pipe[K, V any](b *Builder, parents []*node, sink, source string, topic Topi
 }
 
 // Repartition sends the stream through an internal topic, named after [Name] (KStream.repartition). Use it to give what
-// follows more or fewer [Partitions].
+// follows more or fewer [Partitions]. Records without a key are dropped.
 func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	o := optionsOf(opts)
 	name := o.name
 	if name == "" {
 		name = s.b.next("KSTREAM-REPARTITION-")
 	}
-	p := repartition[K, V]{keys: s.keys, values: s.values, partitions: o.partitions}
+	p := repartition[K, V]{keys: s.keys, values: s.values, partitions: o.partitions, dropNulls: true}
 	return &Stream[K, V]{b: s.b, node: p.through(s.b, s.node, name), keys: s.keys, values: s.values}
 }
 

@@ -223,25 +223,21 @@ func (p *Splitter[K, V]) route(r *rec[K, V], out *outlet[K, V], nulls nulls[V]) 
 // Branch is the stream of the records that no earlier branch took and that f holds for. A [Name] is added to the
 // splitter's; without one branches are numbered from 1.
 func (p *Splitter[K, V]) Branch(f func(K, V) bool, opts ...Option) *Stream[K, V] {
-	suffix := optionsOf(opts).name
-	if suffix == "" {
-		suffix = fmt.Sprint(len(p.branches) + 1)
-	}
-	return p.branch(suffix, f)
+	return p.branch(optionsOf(opts).name, fmt.Sprint(len(p.branches)+1), f)
 }
 
 // Default is the stream of the records that no branch took. It has to be the last.
 func (p *Splitter[K, V]) Default(opts ...Option) *Stream[K, V] {
-	suffix := optionsOf(opts).name
-	if suffix == "" {
-		suffix = "0"
-	}
-	return p.branch(suffix, nil)
+	return p.branch(optionsOf(opts).name, "0", nil)
 }
 
-func (p *Splitter[K, V]) branch(suffix string, f func(K, V) bool) *Stream[K, V] {
+func (p *Splitter[K, V]) branch(given, numbered string, f func(K, V) bool) *Stream[K, V] {
 	if n := len(p.branches); n > 0 && p.branches[n-1].takes == nil {
 		p.s.b.fail("%s: no branch can come after the default", p.name)
+	}
+	suffix := p.s.b.named(given, "KSTREAM-BRANCHCHILD-") // uses up an index, as in Java
+	if given == "" {
+		suffix = numbered
 	}
 	name := p.name + suffix
 	p.branches = append(p.branches, branch[K, V]{name, f})

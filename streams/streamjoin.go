@@ -49,7 +49,8 @@ type streamJoin[K, V1, V2, R any] struct {
 }
 
 func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w JoinWindow, kind joinKind, join func(K, opt[V1], opt[V2]) R, opts []Option) *Stream[K, R] {
-	b, name := left.b, optionsOf(opts).name
+	b, o := left.b, optionsOf(opts)
+	name := o.name
 	if w.Before+w.After < 0 || w.Grace < 0 {
 		b.fail("a join window cannot end before it begins: %+v", w)
 	}
@@ -77,7 +78,9 @@ func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w 
 	shared := "KSTREAM-OUTERSHARED-" + thisStore[len(thisPrefix):] + "-store"
 	if name != "" {
 		thisName, otherName = name+thisSuffix, name+otherSuffix
-		thisStore, otherStore, shared = thisName, otherName, name+sharedSuffix+"-store"
+	}
+	if o.storeName != "" {
+		thisStore, otherStore, shared = o.storeName+thisSuffix, o.storeName+otherSuffix, o.storeName+sharedSuffix+"-store"
 	}
 	mergeName := b.suffixed(name, "-merge", "KSTREAM-MERGE-")
 	thisStore, otherStore = thisStore+"-store", otherStore+"-store"

@@ -43,7 +43,7 @@ func lookupName(b *Builder, o options, left bool) string {
 func joinGlobal[K, V, GK, GV, R any](s *Stream[K, V], g *GlobalTable[GK, GV], key func(K, V) (GK, bool), left bool,
 	f func(K, V, opt[GV]) R, opts []Option) *Stream[K, R] {
 	rows := g.table.impl.view()
-	name := lookupName(s.b, optionsOf(opts), left)
+	name := s.b.named(optionsOf(opts).name, "KSTREAM-LEFTJOIN-") // also for the inner join, as in Java
 	n := addNode(s.b, name, []*node{s.node}, nil, func(t *Task, out *outlet[K, R]) func(*rec[K, V]) {
 		l := lookup[K, V, GK, GV, R]{task: t, left: left, join: f, rows: rows.open(t), out: out, nulls: nullsOf[R]()}
 		globals := nullsOf[GK]()
@@ -87,7 +87,7 @@ func joinTable[K, V, T, R any](given *Stream[K, V], table *Table[K, T], left boo
 		}
 		buffer = name + "-Buffer"
 		addJoinBuffer(b, buffer, s.keys, s.values)
-		stores = append([]string{buffer}, stores...)
+		stores = append(stores[:len(stores):len(stores)], buffer)
 	}
 	b.copartitioned(s.node, table.node)
 	n := addNode(b, name, []*node{s.node}, stores, func(t *Task, out *outlet[K, R]) func(*rec[K, V]) {

@@ -56,11 +56,10 @@ func (b Buffer) EmitEarlyWhenFull() Buffer {
 
 // Suppress holds back updates of the table (KTable.suppress).
 func (t *Table[K, V]) Suppress(s Suppression, opts ...Option) *Table[K, V] {
-	given := optionsOf(opts).name
-	name := t.b.named(given, "KTABLE-SUPPRESS-")
-	storeName := given + "-store"
-	if given == "" {
-		storeName = t.b.nextStore("KTABLE-SUPPRESS-")
+	name := optionsOf(opts).name
+	storeName := name + "-store"
+	if name == "" {
+		name, storeName = t.b.next("KTABLE-SUPPRESS-"), t.b.nextStore("KTABLE-SUPPRESS-")
 	}
 	t.impl.sendOld(true) // what downstream saw last is kept in the buffer
 	wait := s.wait.Milliseconds()

@@ -127,13 +127,12 @@ func aggregateTable[K, V, A any](g *GroupedTable[K, V], s tableStep[K, V, A], re
 	if results.name == "" {
 		results.name = b.nextStore(tableAggregate) // also for reduce, as in Java
 	}
-	sink, source := b.next("KSTREAM-SINK-"), b.next("KSTREAM-SOURCE-")
-	name := b.named(optionsOf(opts).name, prefix)
+	given := optionsOf(opts).name
+	sink, source := b.suffixed(given, "-sink", "KSTREAM-SINK-"), b.suffixed(given, "-source", "KSTREAM-SOURCE-")
+	name := b.named(given, prefix)
 	prefixed := g.name
 	if prefixed == "" {
 		prefixed = results.name
-	} else {
-		sink, source = prefixed+"-repartition-sink", prefixed+"-repartition-source"
 	}
 	parent := g.through(sink, source, prefixed+"-repartition", results.keys)
 	results.addTo(b, results.name, "")

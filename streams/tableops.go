@@ -1,15 +1,19 @@
 package streams
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/gregorhq/gregor/streams/serde"
 )
 
 // derivedTable is a table that another one makes row by row. It is kept only where a handle was given.
 type derivedTable[K, V, V2 any] struct {
 	parent  *Table[K, V]
+	node    *node
 	store   string // "" where the rows are computed on demand
 	history bool
-	compute func(K, opt[V]) opt[V2]
+	compute func(t *Task, at *place) func(K, opt[V]) opt[V2]
 	old     bool
 }
 
@@ -32,8 +36,8 @@ func (d *derivedTable[K, V, V2]) view() view[K, V2] {
 		return view[K, V2]{[]string{d.store}, func(t *Task) getter[K, V2] { return stateOf[*kvState[K, V2]](t, d.store) }}
 	}
 	behind := d.parent.impl.view()
-	return view[K, V2]{behind.stores, func(t *Task) getter[K, V2] {
-		return computed[K, V, V2]{behind.open(t), d.compute}
+	return view[K, V2]{slices.Concat(behind.stores, d.node.stores), func(t *Task) getter[K, V2] {
+		return computed[K, V, V2]{behind.open(t), d.compute(t, &place{t, d.node})}
 	}}
 }
 
@@ -58,7 +62,7 @@ func (c computed[K, V, V2]) row(key K, r stamped[V]) stamped[V2] {
 
 // deriveTable adds the node of a derived table. skipNothing leaves out updates from no row to no row.
 func deriveTable[K, V, V2 any](t *Table[K, V], o options, prefix string, values serde.Serde[V2], skipNothing bool,
-	compute func(K, opt[V]) opt[V2]) *Table[K, V2] {
+	compute func(t *Task, at *place) func(K, opt[V]) opt[V2]) *Table[K, V2] {
 	d := &derivedTable[K, V, V2]{parent: t, compute: compute}
 	keys := t.keys
 	handle, given := storeOption[K, V2](t.b, o)
@@ -80,42 +84,54 @@ func deriveTable[K, V, V2 any](t *Table[K, V], o options, prefix string, values 
 	if d.store != "" {
 		handle.addTo(t.b, d.store, "")
 	}
-	n := addNode(t.b, name, []*node{t.node}, nil, func(task *Task, out *outlet[K, change[V2]]) func(*update[K, V]) {
-		var state *kvState[K, V2]
+	d.node = addNode(t.b, name, []*node{t.node}, nil, func(task *Task, out *outlet[K, change[V2]]) func(*update[K, V]) {
+		row := derivedRows[K, V, V2]{table: d, compute: compute(task, &place{task, d.node}), out: out, skipNothing: skipNothing}
 		if d.store != "" {
-			state = stateOf[*kvState[K, V2]](task, d.store)
+			row.state = stateOf[*kvState[K, V2]](task, d.store)
 		}
-		return func(r *update[K, V]) { d.process(r, out, state, skipNothing) }
+		return row.process
 	})
 	if d.store != "" {
-		n.connect(d.store)
+		d.node.connect(d.store)
 	}
-	return &Table[K, V2]{t.b, n, keys, values, d}
+	return &Table[K, V2]{t.b, d.node, keys, values, d}
 }
 
-func (d *derivedTable[K, V, V2]) process(r *update[K, V], out *outlet[K, change[V2]], state *kvState[K, V2], skipNothing bool) {
+// derivedRows is a derived table at work.
+type derivedRows[K, V, V2 any] struct {
+	table       *derivedTable[K, V, V2]
+	compute     func(K, opt[V]) opt[V2]
+	state       *kvState[K, V2] // nil where the table is not kept
+	out         *outlet[K, change[V2]]
+	skipNothing bool
+}
+
+func (d derivedRows[K, V, V2]) process(r *update[K, V]) {
 	c := r.value.v
-	now := d.compute(r.key.v, c.new)
+	now, latest := d.compute(r.key.v, c.new), c.latest
 	var was opt[V2]
-	if d.old {
-		if state != nil {
-			was = state.get(r.key.v).opt
-		} else {
-			was = d.compute(r.key.v, c.old)
-		}
+	switch {
+	case !d.table.old:
+	case d.state != nil:
+		was = d.state.get(r.key.v).opt
+	default:
+		was = d.compute(r.key.v, c.old)
 	}
-	if skipNothing && d.old && !now.ok && !was.ok {
+	if d.skipNothing && d.table.old && !now.ok && !was.ok {
 		return
 	}
-	latest := c.latest
-	if state != nil {
-		kept, isLatest := state.put(r.key.v, now, r.time, r.time)
-		if !kept {
+	if d.state != nil {
+		var kept bool
+		if kept, latest = d.state.put(r.key.v, now, r.time, r.time); !kept {
 			return
 		}
-		latest = isLatest
 	}
-	out.forward(updateOf(r, now, was, latest, r.time))
+	d.out.forward(updateOf(r, now, was, latest, r.time))
+}
+
+// stateless is a computation that is the same in every task.
+func stateless[K, V, V2 any](f func(K, opt[V]) opt[V2]) func(*Task, *place) func(K, opt[V]) opt[V2] {
+	return func(*Task, *place) func(K, opt[V]) opt[V2] { return f }
 }
 
 // Filter keeps the rows that f holds for; a row for which it ceases to hold is deleted (KTable.filter).
@@ -129,23 +145,55 @@ func (t *Table[K, V]) FilterNot(f func(K, V) bool, opts ...Option) *Table[K, V] 
 }
 
 func (t *Table[K, V]) filter(f func(K, V) bool, want bool, opts []Option) *Table[K, V] {
-	return deriveTable(t, optionsOf(opts), "KTABLE-FILTER-", t.values, true, func(k K, v opt[V]) opt[V] {
+	return deriveTable(t, optionsOf(opts), "KTABLE-FILTER-", t.values, true, stateless(func(k K, v opt[V]) opt[V] {
 		if v.ok && f(k, v.v) == want {
 			return v
 		}
 		return opt[V]{}
-	})
+	}))
 }
 
 // MapTable makes each row's value anew (KTable.mapValues).
 func MapTable[K, V, V2 any](t *Table[K, V], f func(K, V) V2, opts ...Option) *Table[K, V2] {
 	nulls := nullsOf[V2]()
-	return deriveTable(t, optionsOf(opts), "KTABLE-MAPVALUES-", nil, false, func(k K, v opt[V]) opt[V2] {
+	return deriveTable(t, optionsOf(opts), "KTABLE-MAPVALUES-", nil, false, stateless(func(k K, v opt[V]) opt[V2] {
 		if !v.ok {
 			return opt[V2]{}
 		}
 		return nulls.some(f(k, v.v))
+	}))
+}
+
+// A RowTransformer makes rows anew with the help of stores (Java's ValueTransformerWithKey).
+type RowTransformer[K, V, V2 any] interface {
+	// Init is called once in each task: open stores and schedule punctuations here. The context cannot forward.
+	Init(c *Context[K, V2]) error
+	// Transform returns the new row for a row; nil stands for no row on both sides.
+	Transform(key K, row *V) (*V2, error)
+}
+
+// TransformTable makes each row's value anew with the help of stores, which [Stores] connects (KTable.transformValues). A table
+// that is not kept is computed again whenever a row is looked up, by a transformer of its own.
+func TransformTable[K, V, V2 any](t *Table[K, V], make func() RowTransformer[K, V, V2], opts ...Option) *Table[K, V2] {
+	nulls, o := nullsOf[V2](), optionsOf(opts)
+	table := deriveTable(t, o, "KTABLE-TRANSFORMVALUES-", nil, false, func(task *Task, at *place) func(K, opt[V]) opt[V2] {
+		nowhere := func(*rec[K, V2]) { must(fmt.Errorf("streams: %s can only return rows", at.node.name)) }
+		p := make()
+		must(p.Init(&Context[K, V2]{at: at, forward: nowhere, child: func(_ string, r *rec[K, V2]) error { nowhere(r); return nil },
+			keys: nullsOf[K](), values: nulls}))
+		return func(k K, v opt[V]) opt[V2] {
+			row, err := p.Transform(k, v.pointer())
+			must(err)
+			if row == nil {
+				return opt[V2]{}
+			}
+			return nulls.some(*row)
+		}
 	})
+	for _, h := range o.stores {
+		table.node.connect(h.define(t.b, table.node.where))
+	}
+	return table
 }
 
 // WithSerdes names the serdes of a table whose types an operator brought; what follows uses them where bytes are needed.

@@ -3,7 +3,6 @@ package streams
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -27,7 +26,7 @@ func newTopology(b *Builder) *Topology {
 	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b)}
 }
 
-// groupsOf finds sub-topologies and numbers them as Java does: by the names of their sources, in order.
+// groupsOf finds sub-topologies and numbers them as Java does: by their sources, in the order in which these came.
 func groupsOf(b *Builder) []group {
 	of := make([]int, len(b.nodes)) // a union of sets: each node points to another of its set, or to itself
 	for i := range of {
@@ -56,9 +55,7 @@ func groupsOf(b *Builder) []group {
 		}
 	}
 	sorted := slices.Clone(b.nodes)
-	slices.SortFunc(sorted, func(x, y *node) int {
-		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name))
-	})
+	slices.SortStableFunc(sorted, func(x, y *node) int { return cmp.Compare(x.kind, y.kind) })
 	var groups []group
 	numbers := map[int]int{}
 	for _, n := range sorted {
@@ -78,17 +75,19 @@ func groupsOf(b *Builder) []group {
 // Describe prints the topology in the form of Java's TopologyDescription, which visualisers read.
 func (t *Topology) Describe() string {
 	var out strings.Builder
-	out.WriteString("Topologies:\n")
+	out.WriteString("Topologies:\n ")
 	for i, g := range t.groups {
+		fmt.Fprintf(&out, "  Sub-topology: %d", i)
 		if g.global {
-			fmt.Fprintf(&out, "   Sub-topology: %d for global store (will not generate tasks)\n", i)
-		} else {
-			fmt.Fprintf(&out, "   Sub-topology: %d\n", i)
+			out.WriteString(" for global store (will not generate tasks)")
 		}
+		out.WriteString("\n")
 		for _, n := range inOrder(g.nodes) {
 			describeNode(&out, n)
 		}
-		out.WriteString("\n")
+		if !g.global {
+			out.WriteString("\n")
+		}
 	}
 	return out.String()
 }
@@ -126,10 +125,10 @@ func describeNode(out *strings.Builder, n *node) {
 	case sinkNode:
 		fmt.Fprintf(out, "    Sink: %s (%s)\n", n.name, n.target)
 	default:
-		fmt.Fprintf(out, "    Processor: %s (stores: [%s])\n", n.name, strings.Join(slices.Sorted(slices.Values(n.stores)), ", "))
+		fmt.Fprintf(out, "    Processor: %s (stores: [%s])\n", n.name, strings.Join(n.stores, ", "))
 	}
 	if n.kind != sinkNode {
-		fmt.Fprintf(out, "      --> %s\n", namesOf(n.children))
+		fmt.Fprintf(out, "      --> %s\n", namesOf(byName(n.children)))
 	}
 	if n.kind != sourceNode {
 		fmt.Fprintf(out, "      <-- %s\n", namesOf(n.parents))
@@ -140,9 +139,15 @@ func namesOf(nodes []*node) string {
 	if len(nodes) == 0 {
 		return "none"
 	}
-	names := map[string]bool{}
+	var names []string
 	for _, n := range nodes {
-		names[n.name] = true
+		if !slices.Contains(names, n.name) {
+			names = append(names, n.name)
+		}
 	}
-	return strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	return strings.Join(names, ", ")
+}
+
+func byName(nodes []*node) []*node {
+	return slices.SortedFunc(slices.Values(nodes), func(x, y *node) int { return cmp.Compare(x.name, y.name) })
 }

@@ -9,7 +9,7 @@ import (
 // CountWindows counts the records of each key and window; other than [Grouped.Count] it counts those with a null value, too
 // (TimeWindowedKStream.count).
 func CountWindows[K, V any](g *WindowedGroup[K, V], counts WindowStore[K, int64], opts ...Option) *Table[Windowed[K], int64] {
-	if counts.name == "" {
+	if counts.name == "" && counts.given() && g.w.sliding == nil {
 		g.g.s.b.nextStore("KSTREAM-AGGREGATE-") // Java uses up an index here
 	}
 	if counts.values == nil {
