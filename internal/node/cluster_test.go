@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -45,6 +46,7 @@ type house struct {
 	life    *life
 	refused error // why it was not let in
 	thief   bool  // and that is as it should be
+	seeds   []peer.Address
 }
 
 // life is one process of a node. Nothing of it runs when it is dead.
@@ -131,7 +133,7 @@ func (h *house) openAs(l *life, admission *node.Admission, static config.Static)
 			all[key] = value
 		}
 	}
-	n, err := node.Open(node.Options{Runtime: l, FS: h.disk, Dir: "/gregor", Config: all, Logger: l.logger(), Peers: &wires{l}, Admission: admission,
+	n, err := node.Open(node.Options{Runtime: l, FS: h.disk, Dir: "/gregor", Config: all, Logger: l.logger(), Peers: &wires{l}, Admission: admission, Seeds: h.seeds,
 		Endpoints:  []metadata.Endpoint{{Listener: "PLAINTEXT", Host: address.Host, Port: address.Port}},
 		Advertised: func(server.Peer) (string, int32) { return address.Host, int32(address.Port) },
 		Failed:     func(err error) { l.failure = err }})
@@ -673,6 +675,74 @@ func TestANodeOfAnotherClusterIsRefused(t *testing.T) {
 	w.world.Run(time.Minute)
 	if lost.serves() || lost.life.node.Image().Offset() >= 0 {
 		t.Error("a node follows another cluster than its own")
+	}
+}
+
+func TestANodeThatIsToldToJoinAnotherClusterThanItsOwnEnds(t *testing.T) {
+	w := three(t, 8)
+	other := w.found()
+	other.kill()
+	other.seeds = []peer.Address{w.address(1)}
+	other.start()
+	l := other.life
+	w.until("it has seen that", func() bool { return l.failure != nil })
+	if !strings.Contains(l.failure.Error(), "--data-dir") {
+		t.Error(l.failure)
+	}
+}
+
+func TestANodeThatWasRemovedMayComeBack(t *testing.T) {
+	w := three(t, 9)
+	w.join(w.houses[0])
+	w.agree()
+	gone := w.houses[1]
+	gone.kill()
+	w.world.Run(time.Second)
+	remove := kmsg.NewPtrUnregisterBrokerRequest()
+	remove.BrokerID = 1
+	if r := w.ask(w.houses[2], remove).(*kmsg.UnregisterBrokerResponse); r.ErrorCode != 0 {
+		t.Error(kafka.ErrorCode(r.ErrorCode))
+	}
+	w.votersAre(0, 2, 3)
+	gone.start()
+	w.agree()
+	if _, observers, _ := w.quorum(w.houses[0]); !slices.Equal(observers, []int32{1}) {
+		t.Errorf("the observers are %v", observers)
+	}
+}
+
+func TestWithoutAMajorityAdminRequestsTimeOut(t *testing.T) {
+	w := three(t, 10)
+	w.houses[0].kill()
+	w.houses[1].kill()
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.Version, request.TimeoutMillis = 7, 3000
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "t", 1, 1
+	request.Topics = append(request.Topics, topic)
+	began := w.world.Now()
+	r := w.ask(w.houses[2], request).(*kmsg.CreateTopicsResponse)
+	if code := kafka.ErrorCode(r.Topics[0].ErrorCode); code != kafka.RequestTimedOut {
+		t.Errorf("it is answered %v", code)
+	}
+	if took := w.world.Now().Sub(began); took > 4*time.Second {
+		t.Errorf("that takes %v", took)
+	}
+}
+
+func TestTopicsHaveThreeReplicasWhereThereAreThreeNodes(t *testing.T) {
+	w := newTown(t, 11)
+	first := w.found()
+	for want := 1; want <= 4; want++ {
+		name := fmt.Sprintf("topic-%d", want)
+		if code := w.createTopic(first, name, -1); code != kafka.None {
+			t.Fatal(code)
+		}
+		if got := len(first.life.node.Image().Topic(name).Partitions[0].Replicas); got != min(want, 3) {
+			t.Errorf("with %d nodes a topic has %d replicas", want, got)
+		}
+		w.until("another node", w.join(first).serves)
+		w.agree()
 	}
 }
 

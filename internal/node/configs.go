@@ -109,8 +109,24 @@ func (c configs) NumPartitions(image *metadata.Image) int32 {
 	return int32(c.layers.of(image, "").Int("num.partitions"))
 }
 
+// usualReplicas is how many replicas a topic has that nobody has said it for, as long as there are so many nodes.
+const usualReplicas = 3
+
+// ReplicationFactor is default.replication.factor where somebody has set it. Kafka's default is 1, which loses topics with a
+// disk; ours is as many as there are nodes, up to 3 (docs/decisions/0031).
 func (c configs) ReplicationFactor(image *metadata.Image) int16 {
-	return int16(c.layers.of(image, "").Int("default.replication.factor"))
+	l, key := c.layers.of(image, ""), config.BrokerKey("default.replication.factor")
+	if l.Values(key, false)[0].Source != config.FromDefault {
+		return int16(l.Int(key.Name))
+	}
+	live := 0
+	image.Brokers(func(b *metadata.Broker) bool {
+		if b.Active() {
+			live++
+		}
+		return true
+	})
+	return int16(max(1, min(usualReplicas, live)))
 }
 
 func (c configs) MinISR(image *metadata.Image, topic string) int {

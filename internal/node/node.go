@@ -194,6 +194,7 @@ func (n *Node) Start(ready func()) {
 	n.follower.Subscribe(n.publisher.publish)
 	n.quorum.Start()
 	n.house.start()
+	n.roster.check()
 	if n.Clustered() {
 		n.register.begin() // a node that is alone does when it leads
 	}

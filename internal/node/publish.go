@@ -155,7 +155,7 @@ func (p *publisher) resignAll() {
 
 // afterApplied runs f when this node has applied all metadata that is committed now.
 func (p *publisher) afterApplied(f func()) {
-	committed := p.node.quorum.Status().Committed - 1
+	committed := p.node.quorum.Committed() - 1
 	p.mu.Lock()
 	// The image's offset is that of its last batch; entries behind it that say nothing are no batch, so what the
 	// follower has published is as far as anything can be applied.

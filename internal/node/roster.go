@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"path"
 	"slices"
@@ -9,12 +10,15 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/raft"
 	"github.com/gregorhq/gregor/internal/vfs"
+	"github.com/gregorhq/gregor/internal/wire"
 )
 
 // roster knows who is in the cluster and where: from the metadata, from what it noted of that in an earlier life, and from what
@@ -152,11 +156,20 @@ func (r *roster) note(others []peer.Address) {
 	})
 }
 
-// of is where a node is reached; false where the metadata does not know it.
-func (r *roster) of(id kafka.NodeID) (peer.Address, bool) {
-	b := r.node.follower.Image().Broker(id)
-	if b == nil {
-		return peer.Address{}, false
+// check asks the nodes that somebody has told which cluster they are in. One that belongs to another cluster than this node
+// would be a surprise later.
+func (r *roster) check() {
+	n := r.node
+	if n.o.Peers == nil {
+		return
 	}
-	return r.address(b)
+	for _, seed := range r.seeds {
+		request := &wire.FetchMetadataRequest{Cluster: n.ClusterID(), Node: int32(kafka.NoNode), Offset: math.MaxInt64}
+		n.o.Peers.Call(seed, peer.Metadata, request, func(response kmsg.Response, err error) {
+			if resp, ok := response.(*wire.FetchMetadataResponse); err == nil && ok && resp.ErrorCode == kafka.InconsistentClusterID.Code() {
+				n.fail(fmt.Errorf("the data folder %s belongs to cluster %s, and the node at %s is in another cluster: "+
+					"to join that one start with an empty --data-dir, or leave --join out", n.o.Dir, n.ClusterID(), seed))
+			}
+		})
+	}
 }

@@ -341,6 +341,22 @@ func TestAVoterThatWasRemovedIsReplaced(t *testing.T) {
 	c.votersAre(1, 3, 4)
 }
 
+func TestAVoterThatIsDeadForLongIsReplaced(t *testing.T) {
+	c := newCluster(t, 7)
+	for id := kafka.NodeID(2); id <= 3; id++ {
+		c.start(id)
+	}
+	c.votersAre(1, 2, 3)
+	c.kill(3)
+	c.world.Run(longDead + longDead/10) // there is nobody to replace it
+	c.votersAre(1, 2, 3)
+	c.start(4)
+	c.votersAre(1, 2, 4)
+	c.start(3)
+	c.world.Run(time.Minute)
+	c.votersAre(1, 2, 4)
+}
+
 func TestFiveVote(t *testing.T) {
 	c := newCluster(t, 4)
 	c.kill(1)

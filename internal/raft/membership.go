@@ -19,6 +19,8 @@ const (
 	caughtUp = 1000
 	// heardWithin is how lately a member must have been heard of to be relied on.
 	heardWithin = time.Second
+	// longDead is for how long a voter must not have been heard of to lose its place to another node.
+	longDead = 5 * time.Minute
 	// yieldLimit is how long handing over the lead may take.
 	yieldLimit = time.Second
 )
@@ -176,9 +178,23 @@ func (n *Node) candidates() []candidate {
 	match := map[uint64]uint64{}
 	n.raw.WithProgress(func(id uint64, _ etcd.ProgressType, p progress) { match[id] = p.Match })
 	now, last := n.o.Runtime.Now(), uint64(n.store.end()-1)
+	spares := 0
+	for _, r := range registered {
+		if r.ID != 0 && !r.Barred && r.Alive && !slices.Contains(n.members.voters, r.ID) {
+			spares++
+		}
+	}
 	var all []candidate
 	for _, r := range registered {
 		if r.ID == 0 || r.Barred {
+			continue
+		}
+		lately := n.heard[r.ID]
+		if lately.Before(n.since) {
+			lately = n.since
+		}
+		if spares > 0 && !r.Alive && r.ID != n.identity.raft && slices.Contains(n.members.voters, r.ID) && now.Sub(lately) > longDead {
+			spares-- // its place is for somebody else; it may come back as an observer
 			continue
 		}
 		matched, member := match[r.ID]

@@ -313,6 +313,9 @@ func (n *Node) release() {
 
 // watch notes how far somebody is who pulls.
 func (n *Node) watch(r *wire.FetchMetadataRequest) {
+	if r.Node < 0 {
+		return // somebody who only asks which cluster this is
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.watchers[kafka.NodeID(r.Node)] = Observer{Node: kafka.NodeID(r.Node), End: r.Offset, At: n.o.Runtime.Now()}

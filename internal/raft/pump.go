@@ -207,7 +207,7 @@ func (n *Node) step(epoch int32, leads bool) {
 		n.o.OnLeader(was, false)
 	}
 	if leads && n.active == 0 {
-		n.active = epoch
+		n.active, n.since = epoch, n.o.Runtime.Now()
 		n.o.OnLeader(epoch, true)
 	}
 	if n.active == 0 && n.yielding != nil {

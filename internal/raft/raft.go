@@ -152,7 +152,8 @@ type Node struct {
 
 	// Only functions on the raft loop touch what follows.
 
-	active      int32 // the epoch that OnLeader was last told this node leads in, 0 for none
+	active      int32     // the epoch that OnLeader was last told this node leads in, 0 for none
+	since       time.Time // when it began to lead in it
 	applied     uint64
 	appliedTerm uint64
 	members     members
@@ -440,6 +441,13 @@ type Status struct {
 	End        int64 // of this node's log
 	Members    []Member
 	Observers  []Observer // by node; those that pull from this node
+}
+
+// Committed is the end of what this node has applied.
+func (n *Node) Committed() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.committed
 }
 
 // Status tells what DescribeQuorum asks. Members are in the order of their ids; only the leader knows how far others are.
