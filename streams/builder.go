@@ -17,6 +17,7 @@ import (
 // Builder is used from one goroutine.
 type Builder struct {
 	segmented bool
+	around    func(node string, process func())
 	index     int
 	nodes     []*node
 	names     map[string]*node
@@ -47,6 +48,12 @@ type BuilderOption func(*Builder)
 // in-memory stores, but the final result of a window is never lost. Java loses it where the stream's time jumps so far
 // that the window expires in the moment in which it closes.
 func RocksDBExpiry() BuilderOption { return func(b *Builder) { b.segmented = true } }
+
+// Around puts f around what every node does with every record, for tracing and the like (Java's ProcessorWrapper, KIP-1112). f
+// has to call process, once.
+func Around(f func(node string, process func())) BuilderOption {
+	return func(b *Builder) { b.around = f }
+}
 
 // NewBuilder returns an empty Builder.
 func NewBuilder(opts ...BuilderOption) *Builder {

@@ -89,9 +89,9 @@ func firstOf(_ string, a string, _ *string) string { return a }
 func firstOfTwo(_ string, a, _ *string) string     { return *a }
 func own(_, v string) (string, bool)               { return v, true }
 
-func kv(name string) streams.KVStore[string, string]          { return streams.KV(name, plain, plain) }
-func counts(name string) streams.KVStore[string, int64]       { return streams.KV(name, plain, serde.Int64) }
-func windowKey[V any](w streams.Windowed[string], _ V) string { return w.Key }
+func kv(name string) streams.KVStore[string, string]    { return streams.KV(name, plain, plain) }
+func counts(name string) streams.KVStore[string, int64] { return streams.KV(name, plain, serde.Int64) }
+func windowKey(w streams.Windowed[string]) string       { return w.Key }
 
 func toOut[V any](t *streams.Table[string, V], topic string) {
 	end(t.ToStream(), topic)
@@ -103,7 +103,7 @@ func end[V any](s *streams.Stream[string, V], topic string) {
 }
 
 func endWindows[V any](t *streams.Table[streams.Windowed[string], V]) {
-	end(streams.ToStreamByKey(t, windowKey[V]), "out")
+	end(streams.ToStreamByKey(t, windowKey), "out")
 }
 
 type passing struct {
@@ -356,7 +356,7 @@ var described = map[string]func(b *streams.Builder){
 	"transformValues-table": func(b *streams.Builder) {
 		toOut(streams.TransformTable(table(b, "in"), func() streams.RowTransformer[string, string, string] { return unchanged{} }), "out")
 	},
-	"toStream-mapper": func(b *streams.Builder) { end(streams.ToStreamByKey(table(b, "in"), value), "out") },
+	"toStream-mapper": func(b *streams.Builder) { end(streams.ToStreamByKey(table(b, "in"), same), "out") },
 	"dynamic-sink": func(b *streams.Builder) {
 		stream(b, "in").ToEach(topicOf(""), func(streams.Record[string, string]) string { return "x" })
 	},

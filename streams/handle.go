@@ -14,6 +14,7 @@ type keeping struct {
 	retention time.Duration
 	history   time.Duration
 	versioned bool
+	newest    int // rows to keep, 0 for all
 }
 
 // A KVStore is a handle on a key-value store: rows with the time of their last change (Java's Materialized of a
@@ -33,6 +34,12 @@ func KV[K, V any](name string, keys serde.Serde[K], values serde.Serde[V]) KVSto
 // with it look rows up as of the record's time.
 func (s KVStore[K, V]) Versioned(history time.Duration) KVStore[K, V] {
 	s.versioned, s.history = true, history
+	return s
+}
+
+// LRU makes the store keep at most n rows: the one that was not read or written for the longest time goes (Stores.lruMap).
+func (s KVStore[K, V]) LRU(n int) KVStore[K, V] {
+	s.newest = n
 	return s
 }
 

@@ -135,7 +135,7 @@ type scenario struct {
 
 func inMemory(file string) bool { return strings.Contains(filepath.Base(file), "inmemory") }
 
-// Java disagrees with itself in three places; each is settled here, on the expected side, and nowhere else.
+// Java disagrees with itself in four places; each is settled here, on the expected side, and nowhere else.
 
 // closesInMemory: Java's in-memory stores let a window expire in the moment in which it closes, if its grace is shorter than
 // the window, and so lose the final result of onWindowClose. Its RocksDB stores send it. RocksDB is right.
@@ -152,6 +152,16 @@ func oldForeignKeys(file, name string) bool {
 // byHash: Java writes the changes of a suppress buffer at a commit in the order of a hash table. The order between keys
 // means nothing in a compacted topic.
 func byHash(topic string) bool { return strings.Contains(topic, "KTABLE-SUPPRESS-STATE-STORE") }
+
+// oldInstruction: where a row changes and its foreign key stays, 4.0's inner join subscribes with instruction 2, "answer in any
+// case", and 4.4 with 3, "answer if you have a row". 4.4 is right: nothing has to be answered otherwise. The second byte of
+// a subscription is not compared there.
+func oldInstruction(name, topic, value string) string {
+	if name == "fk-inner" && strings.Contains(topic, "KTABLE-FK-JOIN-SUBSCRIPTION-") && (strings.HasPrefix(value, "0102") || strings.HasPrefix(value, "0103")) {
+		return value[:2] + "**" + value[4:]
+	}
+	return value
+}
 
 // better holds results that are right for scenarios in other files.
 type better struct{ closes, foreign map[scenario]recording }
@@ -209,13 +219,20 @@ func replayFile(t *testing.T, file string, b better) {
 
 func sameResult(a, b result) bool { return a.String() == b.String() }
 
-// foreignKeysOf45 is the recording of 4.5 for the same input.
+// foreignKeysOf45 is a recording of 4.0 with the results of 4.5 for the same input. Where they differ, so do the messages
+// between the two sides, and 4.0's are not compared.
 func foreignKeysOf45(b better, r recording) recording {
 	newer, ok := b.foreign[scenario{r.Name, r.Seed}]
-	if !ok || len(newer.Steps) < len(r.Steps) {
+	if !ok {
 		return r
 	}
-	return newer
+	r.Steps = slices.Clone(r.Steps)
+	for i := range r.Steps {
+		if s := &r.Steps[i]; !slices.EqualFunc(s.Out, newer.Steps[i].Out, sameResult) {
+			s.Out, s.Internal = newer.Steps[i].Out, nil
+		}
+	}
+	return r
 }
 
 // replay gives a topology the input of a recording and compares what comes out, step by step.
@@ -239,15 +256,14 @@ func replay(t *testing.T, r recording, segmented bool) (internals int, err error
 		if err := feed(d, s); err != nil {
 			return internals, fmt.Errorf("step %d: %w", i, err)
 		}
-		got, want := results(d), s.Out
-		if !slices.EqualFunc(got, want, sameResult) {
-			return internals, fmt.Errorf("step %d %s %s=%s@%d\n got %v\nwant %v\n%s", i, s.Topic, printed(s.Key), printed(s.Value), s.Time, got, want, topology.Describe())
+		if got := results(d); !slices.EqualFunc(got, s.Out, sameResult) {
+			return internals, fmt.Errorf("step %d %s %s=%s@%d\n got %v\nwant %v\n%s", i, s.Topic, printed(s.Key), printed(s.Value), s.Time, got, s.Out, topology.Describe())
 		}
-		logs := d.Logged()
-		if s.Internal == nil {
+		got, want := sentInternally(d), s.Internal
+		if want == nil {
 			continue
 		}
-		if err := compareInternal(d, logs, s.Internal); err != nil {
+		if err := compareInternal(r.Name, got, want); err != nil {
 			return internals, fmt.Errorf("step %d %s %s=%s@%d: %w", i, s.Topic, printed(s.Key), printed(s.Value), s.Time, err)
 		}
 		internals += len(s.Internal)
@@ -300,37 +316,44 @@ func hexed(b []byte) *string {
 	return &s
 }
 
-// compareInternal compares topic by topic: the recording does not say how records of different topics interleave.
-func compareInternal(d *streamstest.Driver, logs []streams.Message, want []internal) error {
-	topics := map[string]bool{}
-	wanted, got := map[string][]string{}, map[string][]string{}
-	for _, w := range want {
-		topics[w.Topic] = true
-		wanted[w.Topic] = append(wanted[w.Topic], w.String())
+// sentInternally is what went to changelogs and repartition topics since the last call.
+func sentInternally(d *streamstest.Driver) []streams.Message {
+	all := d.Logged()
+	for _, topic := range d.Task.Sources() {
+		if strings.HasPrefix(topic, "g-") {
+			all = append(all, d.Sent(topic)...)
+		}
 	}
-	add := func(m streams.Message) {
-		topics[m.Topic] = true
+	return all
+}
+
+// compareInternal compares topic by topic: the recording does not say how records of different topics interleave.
+func compareInternal(name string, got []streams.Message, want []internal) error {
+	expected, have := map[string][]string{}, map[string][]string{}
+	for _, w := range want {
+		if w.Value != nil {
+			w.Value = text([]byte(oldInstruction(name, w.Topic, *w.Value)))
+		}
+		expected[w.Topic] = append(expected[w.Topic], w.String())
+	}
+	for _, m := range got {
 		r := internal{Topic: m.Topic, Key: hexed(m.Key), Value: hexed(m.Value)}
+		if r.Value != nil {
+			r.Value = text([]byte(oldInstruction(name, m.Topic, *r.Value)))
+		}
 		if m.Timestamp != streams.NoTime {
 			r.Time = &m.Timestamp
 		}
 		for _, h := range m.Headers {
 			r.Headers = map[string]string{h.Key: hex.EncodeToString(h.Value)}
 		}
-		got[m.Topic] = append(got[m.Topic], r.String())
-	}
-	for _, m := range logs {
-		add(m)
-	}
-	for _, topic := range d.Task.Sources() {
-		if strings.HasPrefix(topic, "g-") {
-			for _, m := range d.Sent(topic) {
-				add(m)
-			}
+		have[m.Topic] = append(have[m.Topic], r.String())
+		if expected[m.Topic] == nil {
+			expected[m.Topic] = []string{}
 		}
 	}
-	for topic := range topics {
-		g, w := got[topic], wanted[topic]
+	for topic, w := range expected {
+		g := have[topic]
 		if byHash(topic) {
 			slices.Sort(g)
 			slices.Sort(w)

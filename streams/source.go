@@ -92,14 +92,17 @@ func startSource[K, V any](t *Task, at *place, topics []string, internal bool, t
 	for _, name := range topics {
 		t.sources[t.topic(name, internal)] = s
 	}
-	if at.node.pattern != nil {
-		t.sources[at.node.pattern.String()] = s
+	if s.pattern = at.node.pattern; s.pattern != nil {
+		t.patterns = append(t.patterns, s)
 	}
 }
 
 // extractTime sets the record's time, and moves the stream's. It reports false for a record that is to be skipped.
 func extractTime[K, V any](t *Task, topic Topic[K, V], r *rec[K, V], m Message, global bool) bool {
 	seen, ok := t.partition[m.Topic]
+	if topic.arrival {
+		r.time = t.now
+	}
 	if topic.eventTime != nil {
 		var partitionTime time.Time
 		if ok {

@@ -50,9 +50,12 @@ func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]]()}
 	n.open = func(t *Task) any {
 		state := &kvState[K, V]{keys: keys, values: values, nulls: nullsOf[V]()}
-		if s.versioned {
+		switch {
+		case s.versioned:
 			state.history = store.NewVersioned(s.history.Milliseconds())
-		} else {
+		case s.newest > 0:
+			state.rows = store.NewLRU(s.newest, func(key []byte) { state.log.write(key, nil, t.time) })
+		default:
 			state.rows = store.NewKeyValue()
 		}
 		state.log = t.changelogOf(n, state.restore)

@@ -216,8 +216,14 @@ func (t *Table[K, V]) toStream(name string) *Stream[K, V] {
 	return &Stream[K, V]{b: t.b, node: n, keys: t.keys, values: t.values}
 }
 
-// ToStreamByKey is [Table.ToStream] with new keys (KTable.toStream with a mapper).
-func ToStreamByKey[K, V, K2 any](t *Table[K, V], f func(K, V) K2, opts ...Option) *Stream[K2, V] {
-	name := t.b.named(optionsOf(opts).name, "KTABLE-TOSTREAM-")
-	return selectKey(t.toStream(name), t.b.next("KSTREAM-KEY-SELECT-"), f)
+// ToStreamByKey is [Table.ToStream] with new keys (KTable.toStream with a mapper). The new key is made of the old one alone,
+// so that deletions have one, too.
+func ToStreamByKey[K, V, K2 any](t *Table[K, V], f func(K) K2, opts ...Option) *Stream[K2, V] {
+	s := t.toStream(t.b.named(optionsOf(opts).name, "KTABLE-TOSTREAM-"))
+	return derive(s, t.b.next("KSTREAM-KEY-SELECT-"), nil, s.values, true, func(_ *Task, out *outlet[K2, V]) func(*rec[K, V]) {
+		keys := nullsOf[K2]()
+		return func(r *rec[K, V]) {
+			out.forward(&rec[K2, V]{keys.some(f(r.key.v)), r.value, r.time, r.headers})
+		}
+	})
 }

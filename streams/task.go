@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -68,6 +69,7 @@ type Task struct {
 	out      Output
 	outlets  []any
 	sources  map[string]*source
+	patterns []*source // each for the topics that match
 	stores   map[string]any
 	restores map[string]func(Message) error
 	flushes  []func()
@@ -87,6 +89,7 @@ type Task struct {
 // source is a source node at work.
 type source struct {
 	receive func(m Message)
+	pattern *regexp.Regexp
 }
 
 // place is a node at work.
@@ -143,7 +146,23 @@ func (t *Task) ID() TaskID { return t.id }
 // StreamTime is the highest time of a record so far, in milliseconds; -1 before the first record.
 func (t *Task) StreamTime() int64 { return t.streamTime }
 
-// Sources lists the topics that the task reads.
+// source finds who takes a topic's records.
+func (t *Task) source(topic string) *source {
+	if s, ok := t.sources[topic]; ok {
+		return s
+	}
+	for _, s := range t.patterns {
+		if s.pattern.MatchString(topic) {
+			return s
+		}
+	}
+	return nil
+}
+
+// Reads reports whether the task reads a topic.
+func (t *Task) Reads(topic string) bool { return t.source(topic) != nil }
+
+// Sources lists the topics that the task reads by name.
 func (t *Task) Sources() []string { return slices.Sorted(maps.Keys(t.sources)) }
 
 // Dropped counts the records that were left out: late ones, ones with a null key where a key is needed, and skipped bad
@@ -153,8 +172,8 @@ func (t *Task) Dropped() int64 { return t.dropped }
 // Process takes one record from a source topic, and then runs the punctuations of stream time that it made due.
 func (t *Task) Process(m Message) (err error) {
 	defer t.caught(&err)
-	s, ok := t.sources[m.Topic]
-	if !ok {
+	s := t.source(m.Topic)
+	if s == nil {
 		return fmt.Errorf("streams: task %s does not read topic %s", t.id, m.Topic)
 	}
 	t.input, t.hasInput = m, true
@@ -261,6 +280,10 @@ func (o *outlet[K, V]) forward(r *rec[K, V]) {
 // on (KIP-1033).
 func (k *kid[K, V]) run(r *rec[K, V]) {
 	defer k.at.rescue()
+	if around := k.at.task.topology.around; around != nil {
+		around(k.at.node.name, func() { k.process(r) })
+		return
+	}
 	k.process(r)
 }
 

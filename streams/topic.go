@@ -15,6 +15,7 @@ type Topic[K, V any] struct {
 	eventTime   func(Record[K, V], time.Time) (time.Time, error)
 	partitioner func(r Record[K, V], partitions int) []int
 	reset       StartFrom
+	arrival     bool
 }
 
 // NewTopic returns a handle on a topic (Java's Consumed and Produced in one).
@@ -36,6 +37,12 @@ func (t Topic[K, V]) Values() serde.Serde[V] { return t.values }
 // skips the record; an error is a processing error.
 func (t Topic[K, V]) EventTime(f func(r Record[K, V], partitionTime time.Time) (time.Time, error)) Topic[K, V] {
 	t.eventTime = f
+	return t
+}
+
+// ArrivalTime makes sources take the wall clock as a record's time (Java's WallclockTimestampExtractor).
+func (t Topic[K, V]) ArrivalTime() Topic[K, V] {
+	t.arrival = true
 	return t
 }
 

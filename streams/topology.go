@@ -14,6 +14,7 @@ type Topology struct {
 	stores   map[string]*storeNode
 	internal []internalTopic
 	groups   []group
+	around   func(node string, process func())
 }
 
 // group is a sub-topology: nodes that are connected by records or by stores, and so have to run together.
@@ -23,7 +24,7 @@ type group struct {
 }
 
 func newTopology(b *Builder) *Topology {
-	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b)}
+	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b), around: b.around}
 }
 
 // groupsOf finds sub-topologies and numbers them as Java does: by their sources, in the order in which these came.

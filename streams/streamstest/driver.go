@@ -22,7 +22,6 @@ type Driver struct {
 	*streams.Task
 	t       testing.TB
 	now     time.Time
-	inputs  map[string]bool
 	queues  map[string][]streams.Message
 	order   []string // topics of the queues, in the order in which they first had records
 	offsets map[string]int64
@@ -40,16 +39,13 @@ func New(t testing.TB, topology *streams.Topology, config streams.TaskConfig) *D
 	if config.AppID == "" {
 		config.AppID = "test"
 	}
-	d := &Driver{t: t, now: config.Now, inputs: map[string]bool{}, queues: map[string][]streams.Message{},
+	d := &Driver{t: t, now: config.Now, queues: map[string][]streams.Message{},
 		offsets: map[string]int64{}, outputs: map[string][]streams.Message{}}
 	task, err := topology.NewTask(config, d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Task = task
-	for _, topic := range task.Sources() {
-		d.inputs[topic] = true
-	}
 	t.Cleanup(func() {
 		if err := d.Task.Close(); err != nil {
 			t.Error(err)
@@ -61,7 +57,7 @@ func New(t testing.TB, topology *streams.Topology, config streams.TaskConfig) *D
 // Send implements streams.Output.
 func (d *Driver) Send(m streams.Message) {
 	d.outputs[m.Topic] = append(d.outputs[m.Topic], m)
-	if d.inputs[m.Topic] {
+	if d.Task != nil && d.Task.Reads(m.Topic) {
 		d.enqueue(m)
 	}
 }
@@ -155,7 +151,7 @@ type Input[K, V any] struct {
 // In returns an input topic of the topology.
 func In[K, V any](d *Driver, topic streams.Topic[K, V]) *Input[K, V] {
 	d.t.Helper()
-	if !d.inputs[topic.Name()] {
+	if !d.Task.Reads(topic.Name()) {
 		d.t.Fatalf("streamstest: no source reads topic %s", topic.Name())
 	}
 	return &Input[K, V]{d, topic}
