@@ -127,7 +127,7 @@ func (m *machine) checkLoss(id kafka.NodeID) *refusal {
 	if count == 0 {
 		return nil
 	}
-	return refuse(kafka.DuplicateBrokerRegistration, "node %d comes with an empty disk, and what it had was the only copy of %d partitions, %s-%d among them: "+
+	return refuse(kafka.InvalidRegistration, "node %d comes with an empty disk, and what it had was the only copy of %d partitions, %s-%d among them: "+
 		"put its data folder back, or give them up with: gregor cluster remove %d", id, count, topic, number, id)
 }
 

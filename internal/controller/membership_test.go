@@ -54,12 +54,12 @@ func TestAnEmptyDiskIsWelcomeUnlessItsLossWouldGoUnseen(t *testing.T) {
 	c.boot(1)
 	c.boot(3)
 	_, err := c.admit(Applicant{Node: 2, RaftID: 9})
-	if !errors.Is(err, kafka.DuplicateBrokerRegistration) || !strings.Contains(err.Error(), "alone-0") || !strings.Contains(err.Error(), "gregor cluster remove 2") {
+	if !errors.Is(err, kafka.InvalidRegistration) || !strings.Contains(err.Error(), "alone-0") || !strings.Contains(err.Error(), "gregor cluster remove 2") {
 		t.Fatalf("the loss of the only copy: %v", err)
 	}
 	wiped := c.broker(2)
 	wiped.Incarnation, wiped.Directories = [16]byte{99}, []metadata.DirectoryID{{22}}
-	if _, err := c.register(wiped); !errors.Is(err, kafka.DuplicateBrokerRegistration) {
+	if _, err := c.register(wiped); !errors.Is(err, kafka.InvalidRegistration) {
 		t.Fatalf("the loss of the only copy, by registering: %v", err)
 	}
 	remove := kmsg.NewPtrUnregisterBrokerRequest()

@@ -60,7 +60,6 @@ func Join(o JoinOptions, done func(Admission, error)) {
 		j.wish = id
 	}
 	j.began = o.Runtime.Now()
-	j.said = j.began
 	j.loop.Do(j.ask)
 }
 
@@ -81,6 +80,7 @@ type joiner struct {
 	wish  kafka.NodeID
 	began time.Time
 	said  time.Time
+	word  string // why, as it was said last
 	next  int
 	done  func(Admission, error)
 }
@@ -109,8 +109,8 @@ func (j *joiner) answered(seed peer.Address, r kmsg.Response, err error) {
 			return
 		}
 	}
-	if now.Sub(j.said) >= joinSay {
-		j.said = now
+	if word := fmt.Sprint(err); word != j.word || now.Sub(j.said) >= joinSay {
+		j.said, j.word = now, word
 		j.o.Logger.Warn("not in a cluster yet; asking on", "seeds", fmt.Sprint(j.o.Seeds), "last", seed.String(), "because", err)
 	}
 	j.loop.After(joinPause, j.ask)

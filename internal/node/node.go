@@ -7,11 +7,13 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -280,6 +282,9 @@ func (n *Node) describeQuorum() api.QuorumState {
 	}
 	for _, o := range s.Observers {
 		state.Observers = append(state.Observers, replicaOf(o.Node, o.End, o.At))
+	}
+	for _, list := range [][]api.QuorumReplica{state.Voters, state.Observers} {
+		slices.SortFunc(list, func(a, b api.QuorumReplica) int { return cmp.Compare(a.Node, b.Node) })
 	}
 	return state
 }

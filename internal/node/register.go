@@ -94,7 +94,7 @@ func (r *registrar) registered(epoch int64, err error) {
 		return
 	}
 	now := r.node.o.Runtime.Now()
-	final := errors.Is(err, kafka.DuplicateBrokerRegistration) || errors.Is(err, kafka.InconsistentClusterID) || errors.Is(err, kafka.UnsupportedVersion)
+	final := errors.Is(err, kafka.DuplicateBrokerRegistration) || errors.Is(err, kafka.InvalidRegistration) || errors.Is(err, kafka.InconsistentClusterID) || errors.Is(err, kafka.UnsupportedVersion)
 	switch {
 	case errors.Is(err, kafka.NotController):
 		r.after(eagerly, r.registerNow)
