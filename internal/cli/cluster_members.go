@@ -18,7 +18,7 @@ type changedNode struct {
 }
 
 func (c changedNode) write(w *strings.Builder) error {
-	_, err := fmt.Fprintf(w, "%s node %d\n", c.Done, c.Node)
+	_, err := fmt.Fprintf(w, "node %d was %s\n", c.Node, c.Done)
 	return err
 }
 
@@ -132,6 +132,6 @@ func (q *call) removeVoter(id int32) error {
 	if err := refusal(response.ErrorCode, response.ErrorMessage); err != nil {
 		return err
 	}
-	done := changedNode{id, "took out of the quorum"}
+	done := changedNode{id, "taken out of the quorum"}
 	return q.print(done, done.write)
 }
