@@ -81,13 +81,18 @@ func (e *brokerError) Unwrap() error { return e.code }
 
 // noTopic is the error for a topic that is not there, naming the one that was probably meant.
 func (q *call) noTopic(topic string) error {
+	return q.noTopicBut(topic, "create it with: gregor topic create "+topic)
+}
+
+// noTopicBut is noTopic with other advice for whoever meant no other topic.
+func (q *call) noTopicBut(topic, advice string) error {
 	topics, err := q.admin.ListTopicsWithInternal(q.ctx)
 	if err == nil {
 		if near := nearest(topic, topics.Names()); near != "" {
 			return fmt.Errorf("there is no topic %q: did you mean %q?", topic, near)
 		}
 	}
-	return fmt.Errorf("there is no topic %q; create it with: gregor topic create %s", topic, topic)
+	return fmt.Errorf("there is no topic %q; %s", topic, advice)
 }
 
 // topics finds topics by name, all of them if none is named, and fails if one is not there.

@@ -32,6 +32,12 @@ Keys are Kafka's. They are set, each winning over the next, by --set key=value, 
 			if err != nil {
 				return usageError{err}
 			}
+			if o.NodeID < 0 && cmd.Flags().Changed("node-id") {
+				return wrongUsage("--node-id is 0 or more, and not %d", o.NodeID)
+			}
+			if _, _, err := o.Resolve(); err != nil {
+				return usageError{err}
+			}
 			return daemon.Run(cmd.Context(), o, logger, nil)
 		},
 	}

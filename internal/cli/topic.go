@@ -123,7 +123,7 @@ Fields of -o json, a list: topic, deleted.`,
 		for _, name := range args {
 			there := topics.Has(name) && topics[name].Err == nil
 			if !there && !missingOK {
-				return q.noTopic(name)
+				return q.noTopicBut(name, "--if-exists makes that no error")
 			}
 			outcomes = append(outcomes, outcome{name, there})
 		}

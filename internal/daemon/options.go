@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ type Options struct {
 // Resolve gathers what was set into one set of keys, checked. Notices are about keys that have no effect.
 func (o Options) Resolve() (static config.Static, notices []string, err error) {
 	static = config.Static{}
+	from := map[string]string{} // where keys were set, of those that a person may have misspelt
 	if o.File != "" {
 		text, err := os.ReadFile(o.File)
 		if err != nil {
@@ -42,6 +44,9 @@ func (o Options) Resolve() (static config.Static, notices []string, err error) {
 		}
 		if static, err = config.ParseProperties(string(text)); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", o.File, err)
+		}
+		for key := range static { // any order
+			from[key] = o.File + ": "
 		}
 	}
 	for _, variable := range o.Environ {
@@ -51,7 +56,7 @@ func (o Options) Resolve() (static config.Static, notices []string, err error) {
 			continue
 		}
 		if config.BrokerKey(key) != nil {
-			static[key] = value
+			static[key], from[key] = value, name+": "
 		} else if near := config.Nearest(key, config.BrokerKeys()); near != "" {
 			// No error: Kubernetes sets GREGOR_PORT and more of the kind where a service is called gregor.
 			notices = append(notices, fmt.Sprintf("%s names no configuration and has no effect: the nearest is %s.", name, near))
@@ -77,10 +82,24 @@ func (o Options) Resolve() (static config.Static, notices []string, err error) {
 		if !ok {
 			return nil, nil, fmt.Errorf("--set wants key=value and not %q", pair)
 		}
-		static[strings.TrimSpace(key)] = value
+		key = strings.TrimSpace(key)
+		static[key], from[key] = value, "--set "+pair+": "
 	}
 	more, err := static.Check()
+	if err != nil {
+		err = blame(static, from, err)
+	}
 	return static, append(notices, more...), err
+}
+
+// blame says where the setting stands that is wrong.
+func blame(static config.Static, from map[string]string, wrong error) error {
+	for _, key := range slices.Sorted(maps.Keys(static)) {
+		if _, err := (config.Static{key: static[key]}).Check(); err != nil {
+			return fmt.Errorf("%s%w", from[key], err)
+		}
+	}
+	return wrong
 }
 
 // dataDir is the folder that a configuration names, or the usual place.

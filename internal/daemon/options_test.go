@@ -53,6 +53,20 @@ func TestAWrongSettingIsAnErrorWhereItWasMeantForUs(t *testing.T) {
 			t.Errorf("%+v was taken: %v", o, static)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "server.properties")
+	if err := os.WriteFile(file, []byte("num.partition=3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for where, o := range map[string]Options{
+		file:                       {File: file},
+		"GREGOR_NUM_PARTITIONS":    {Environ: []string{"GREGOR_NUM_PARTITIONS=many"}},
+		"--set num.partitions=few": {Environ: []string{"GREGOR_NODE_ID=1"}, Set: []string{"num.partitions=few"}},
+	} {
+		o.NodeID = -1
+		if _, _, err := o.Resolve(); err == nil || !strings.HasPrefix(err.Error(), where+": ") {
+			t.Errorf("what is wrong in %s is told as %v", where, err)
+		}
+	}
 	// Others set variables that begin like ours, and a slip of the pen should not go unseen for it.
 	static, notices, err := Options{NodeID: -1, Environ: []string{"GREGOR_SERVICE_HOST=10.0.0.1", "GREGOR_NUM_PARTITION=3"}}.Resolve()
 	if err != nil || len(static) != 0 {
