@@ -33,7 +33,15 @@ func handleLeaveGroup(a *API, r *request) {
 }
 
 func handleDescribeGroups(a *API, r *request) {
-	a.Groups.DescribeGroups(r.body.(*kmsg.DescribeGroupsRequest), func(resp *kmsg.DescribeGroupsResponse) { r.reply(resp) })
+	req := r.body.(*kmsg.DescribeGroupsRequest)
+	a.Groups.DescribeGroups(req, func(resp *kmsg.DescribeGroupsResponse) {
+		for i := range resp.Groups {
+			if req.IncludeAuthorizedOperations && resp.Groups[i].ErrorCode == 0 {
+				resp.Groups[i].AuthorizedOperations = groupOperations
+			}
+		}
+		r.reply(resp)
+	})
 }
 
 func handleListGroups(a *API, r *request) {

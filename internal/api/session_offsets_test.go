@@ -196,3 +196,104 @@ func TestTheEndOfALeaderEpochIsFound(t *testing.T) {
 		t.Fatal("the batch is not of the new epoch")
 	}
 }
+
+// A fetch without a session is answered for every partition it asks for, also where there is nothing to read.
+func TestAFetchWithoutASessionAnswersEveryPartition(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	p.createTopic("t", 3)
+	p.produce("t", 1, batchOf(record.Plain(), "a"))
+	for version := int16(4); version <= 12; version++ {
+		req := fetchFrom(version, "t", kafka.TopicID{}, 0, 0)
+		for i := range int32(2) {
+			part := req.Topics[0].Partitions[0]
+			part.Partition = i + 1
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, part)
+		}
+		got := p.call(req).(*kmsg.FetchResponse)
+		if got.SessionID != 0 || len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 3 {
+			t.Fatalf("version %d: %+v", version, got)
+		}
+	}
+}
+
+func TestSessionsEndWhenTheirClientsSaySo(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	p.createTopic("t", 1)
+	open := func(id int32) int32 {
+		req := fetchFrom(12, "t", kafka.TopicID{}, 0, 0)
+		req.SessionID, req.SessionEpoch = id, 0
+		return p.call(req).(*kmsg.FetchResponse).SessionID
+	}
+	goOn := func(id int32) int16 {
+		next := kmsg.NewPtrFetchRequest()
+		next.Version, next.SessionID, next.SessionEpoch, next.MaxBytes, next.ReplicaID = 12, id, 1, 1<<20, -1
+		return p.call(next).(*kmsg.FetchResponse).ErrorCode
+	}
+	first := open(0)
+	second := open(first) // a full fetch in a session begins another in its place
+	if first == 0 || second == 0 || second == first {
+		t.Fatal(first, second)
+	}
+	want(t, "the session that was replaced", goOn(first), kafka.FetchSessionIDNotFound)
+	want(t, "the new one", goOn(second), kafka.None)
+	last := fetchFrom(12, "t", kafka.TopicID{}, 0, 0)
+	last.SessionID, last.SessionEpoch = second, -1
+	if got := p.call(last).(*kmsg.FetchResponse); got.ErrorCode != 0 || got.SessionID != 0 || len(got.Topics) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	want(t, "the session that was ended", goOn(second), kafka.FetchSessionIDNotFound)
+}
+
+func TestAPartitionAskedForTwiceIsRefused(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	p.createTopic("t", 2)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 7, -1
+	topic := kmsg.NewListOffsetsRequestTopic()
+	topic.Topic = "t"
+	for _, number := range []int32{0, 1, 0} {
+		part := kmsg.NewListOffsetsRequestTopicPartition()
+		part.Partition, part.Timestamp, part.CurrentLeaderEpoch = number, -1, -1
+		topic.Partitions = append(topic.Partitions, part)
+	}
+	req.Topics = append(req.Topics, topic)
+	for _, got := range p.call(req).(*kmsg.ListOffsetsResponse).Topics[0].Partitions {
+		want(t, "ListOffsets", got.ErrorCode, map[int32]kafka.ErrorCode{0: kafka.InvalidRequest, 1: kafka.None}[got.Partition])
+	}
+}
+
+// What a producer wrote to a topic is no duplicate in the next one of that name.
+func TestProducersOfADeletedTopicAreForgotten(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	form := record.Plain()
+	form.Sequence = 0
+	form.Producer = kafka.Producer{ID: p.call(kmsg.NewPtrInitProducerIDRequest()).(*kmsg.InitProducerIDResponse).ProducerID}
+	for range 2 {
+		p.createTopic("t", 1)
+		p.produce("t", 0, batchOf(record.Plain(), "x", "y"))
+		if got := p.produce("t", 0, batchOf(form, "a")); got.ErrorCode != 0 || got.BaseOffset != 2 {
+			t.Fatalf("%+v", got)
+		}
+		p.deleteTopic("t")
+	}
+}
+
+func TestProducersAreToldWhereTheLogStarts(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	id := p.createTopic("t", 1)
+	p.produce("t", 0, batchOf(record.Plain(), "a", "b", "c"))
+	del := kmsg.NewPtrDeleteRecordsRequest()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = "t"
+	part := kmsg.NewDeleteRecordsRequestTopicPartition()
+	part.Offset = 2
+	topic.Partitions = append(topic.Partitions, part)
+	del.Topics = append(del.Topics, topic)
+	p.call(del)
+	for version := int16(3); version <= 13; version++ {
+		got := p.call(produceTo(version, "t", id, 0, batchOf(record.Plain(), "d"))).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+		if want := map[bool]int64{true: 2, false: -1}[version >= 5]; got.LogStartOffset != want {
+			t.Fatalf("version %d: the log starts at %d, want %d", version, got.LogStartOffset, want)
+		}
+	}
+}
