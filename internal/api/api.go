@@ -12,6 +12,7 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -113,6 +114,8 @@ type row struct {
 	handle func(a *API, r *request)
 	// decided requests are the active controller's to answer.
 	decided bool
+	// patience is how long such a request waits for an active controller, at most; 0 for as long as usual.
+	patience time.Duration
 	// between nodes: a node that does not serve clients yet answers it, and it may be as large as it is.
 	between bool
 }

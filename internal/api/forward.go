@@ -31,6 +31,9 @@ type decision struct {
 // decide begins a decision.
 func (a *API) decide(r *request, row *row) {
 	wait := patience
+	if row.patience != 0 {
+		wait = row.patience
+	}
 	if t, ok := r.body.(kmsg.TimeoutRequest); ok && t.Timeout() > 0 {
 		wait = min(wait, time.Duration(t.Timeout())*time.Millisecond)
 	}

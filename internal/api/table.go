@@ -1,6 +1,10 @@
 package api
 
-import "github.com/gregorhq/gregor/internal/wire"
+import (
+	"time"
+
+	"github.com/gregorhq/gregor/internal/wire"
+)
 
 // table is every API that works, with the versions of Apache Kafka 4.3 on a broker's listener. Clients read much into
 // it: an API that is here is used, and some clients look at exact ranges, so that these say what Kafka's say.
@@ -38,7 +42,8 @@ var table = []row{
 	{key: 45, min: 0, max: 1, handle: handleAlterPartitionReassignments, decided: true},
 	{key: 46, min: 0, max: 0, handle: handleListPartitionReassignments, decided: true},
 	{key: 47, min: 0, max: 0, handle: handleOffsetDelete},
-	{key: 55, min: 0, max: 2, handle: handleDescribeQuorum, decided: true},
+	// Who looks at a quorum that has no leader wants to see that, and not to wait.
+	{key: 55, min: 0, max: 2, handle: handleDescribeQuorum, decided: true, patience: time.Second},
 	{key: 57, min: 0, max: 2, handle: handleUpdateFeatures, decided: true},
 	{key: 60, min: 0, max: 2, handle: handleDescribeCluster},
 	{key: 61, min: 0, max: 0, handle: handleDescribeProducers},

@@ -15,6 +15,8 @@ const (
 	// controlPause is how long to wait before the active controller is looked for again, and controlPatience for how long it is.
 	controlPause    = 10 * time.Millisecond
 	controlPatience = 2 * time.Second
+	// leaderWatch is how often somebody who waits for a controller looks whether it is one still.
+	leaderWatch = 200 * time.Millisecond
 )
 
 // callController brings a request to the active controller, on this node or another. While there is none, or the one that was
@@ -52,7 +54,38 @@ func (n *Node) tryController(request kmsg.Request, deadline time.Time, answered 
 		again(kafka.NotController)
 		return
 	}
-	n.o.Peers.Call(address, peer.Control, request, heard)
+	n.callWhileLeads(leader, address, peer.Control, request, heard)
+}
+
+// callWhileLeads calls the node that leads the quorum, and gives up waiting when another one does: a process that stands still
+// answers nothing, and its connection stays.
+func (n *Node) callWhileLeads(leader kafka.NodeID, to peer.Address, lane peer.Lane, request kmsg.Request, answered func(kmsg.Response, error)) {
+	settled, stop := false, func() {}
+	settle := func(response kmsg.Response, err error) {
+		if !settled {
+			settled = true
+			stop()
+			answered(response, err)
+		}
+	}
+	var watch func()
+	watch = func() {
+		stop = n.control.After(leaderWatch, func() {
+			if now, _ := n.quorum.Leader(); now != leader && now != kafka.NoNode {
+				settle(nil, kafka.NotController)
+				return
+			}
+			watch()
+		})
+	}
+	n.control.Do(func() {
+		if !settled {
+			watch()
+		}
+	})
+	n.o.Peers.Call(to, lane, request, func(response kmsg.Response, err error) {
+		n.control.Do(func() { settle(response, err) })
+	})
 }
 
 // refusedAs is the error of an answer of the controller to a node.
@@ -95,7 +128,7 @@ func (c cluster) Forward(r *wire.ForwardRequest, answered func(*wire.ForwardResp
 		n.control.Do(func() { answered(nil, kafka.NotController) })
 		return
 	}
-	n.o.Peers.Call(address, peer.Forwarded, r, func(response kmsg.Response, err error) {
+	n.callWhileLeads(leader, address, peer.Forwarded, r, func(response kmsg.Response, err error) {
 		resp, ok := response.(*wire.ForwardResponse)
 		if err == nil && !ok {
 			err = kafka.NotController

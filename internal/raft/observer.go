@@ -14,9 +14,11 @@ const (
 	// A node to which raft has brought nothing for this long pulls what is committed, also if it believes to be a member: it
 	// may have been removed without hearing of it.
 	fedFor = 1500 * time.Millisecond
-	// pullWait is how long a pull waits for something new, and pullBytes about how much it brings.
-	pullWait  = 500 * time.Millisecond
-	pullBytes = 4 << 20
+	// pullWait is how long a pull waits for something new, pullPatience how much longer it may take until somebody else is asked,
+	// and pullBytes about how much it brings.
+	pullWait     = 500 * time.Millisecond
+	pullPatience = time.Second
+	pullBytes    = 4 << 20
 	// recentBytes is about how much of what was applied last is kept for those who pull.
 	recentBytes = 8 << 20
 )
@@ -75,7 +77,7 @@ func (n *Node) Leader() (kafka.NodeID, peer.Address) {
 	if leads {
 		return n.identity.node, n.o.Self
 	}
-	if leader != 0 && n.o.Roster != nil && (fed || epoch >= seen.Epoch) {
+	if leader != 0 && n.o.Roster != nil && (fed || epoch > seen.Epoch || seen.Node == kafka.NoNode) {
 		for _, r := range n.o.Roster.Registered() {
 			if r.ID == leader {
 				if known {
@@ -108,13 +110,25 @@ func (n *Node) pull() {
 	n.pulling = true
 	request := &wire.FetchMetadataRequest{Cluster: n.identity.cluster, Node: int32(n.identity.node), RaftID: n.identity.raft,
 		Offset: int64(n.known) + 1, MaxBytes: pullBytes, MaxWaitMillis: int32(pullWait / time.Millisecond)}
+	n.pulls++
+	pull := n.pulls
+	settle := func(r kmsg.Response, err error) {
+		if n.pulling && n.pulls == pull {
+			n.pulled(to, r, err)
+		}
+	}
+	// Whoever is asked may stand still.
+	stop := n.loop.After(pullWait+pullPatience, func() { settle(nil, peer.ErrUnreachable) })
 	n.o.Peers.Call(to, peer.Metadata, request, func(r kmsg.Response, err error) {
-		n.loop.Do(func() { n.pulled(to, r, err) })
+		n.loop.Do(func() {
+			stop()
+			settle(r, err)
+		})
 	})
 }
 
 func (n *Node) nextSource() (peer.Address, bool) {
-	if node, leader := n.Leader(); node != kafka.NoNode && node != n.identity.node && leader != (peer.Address{}) {
+	if node, leader := n.Leader(); !n.failing && node != kafka.NoNode && node != n.identity.node && leader != (peer.Address{}) {
 		return leader, true
 	}
 	known := n.o.Roster.Known()
@@ -138,6 +152,7 @@ func (n *Node) pulled(from peer.Address, r kmsg.Response, err error) {
 		if ok && response.ErrorCode == kafka.InconsistentClusterID.Code() {
 			n.o.Log.Warn("a node that was asked for metadata is of another cluster", "address", from.String(), "cluster", n.identity.cluster)
 		}
+		n.failing = true
 		n.mu.Lock()
 		if n.seen.Address == from {
 			n.seen.Node, n.seen.Address = kafka.NoNode, peer.Address{}
@@ -145,6 +160,7 @@ func (n *Node) pulled(from peer.Address, r kmsg.Response, err error) {
 		n.mu.Unlock()
 		return // the next tick asks somebody else
 	}
+	n.failing = false
 	n.see(response)
 	before := n.known
 	if err := n.take(response); err != nil {

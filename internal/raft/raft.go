@@ -165,6 +165,8 @@ type Node struct {
 	known    uint64 // the entry up to which the machine was told everything: pulled from others, it may be beyond applied
 	recent   recent
 	pulling  bool
+	pulls    int  // how many have begun
+	failing  bool // the last one has failed
 	source   int
 	waiting  []*fetch
 	told     uint64 // the leader that those who wait were told of
@@ -276,7 +278,7 @@ func (n *Node) recover() error {
 	n.raw, err = etcd.NewRawNode(&etcd.Config{
 		ID: n.identity.raft, ElectionTick: electionTicks, HeartbeatTick: 1, Storage: n.store, Applied: s.id.index,
 		AsyncStorageWrites: true, MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: maxUncommitted,
-		MaxUncommittedEntriesSize: maxUncommitted, MaxInflightMsgs: 256, CheckQuorum: true, PreVote: true,
+		MaxUncommittedEntriesSize: maxUncommitted, MaxInflightMsgs: 256, MaxInflightBytes: maxUncommitted, CheckQuorum: true, PreVote: true,
 		ReadOnlyOption: etcd.ReadOnlySafe, DisableProposalForwarding: true, StepDownOnRemoval: true,
 		Logger: logger{n.o.Log},
 	})
