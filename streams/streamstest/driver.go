@@ -11,16 +11,35 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/gregorhq/gregor/streams"
 )
 
+// T is what a driver needs of a *testing.T.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Error(args ...any)
+	Cleanup(func())
+}
+
+// Panicking is a T that panics, for examples and programs that have no *testing.T.
+var Panicking T = panicking{}
+
+type panicking struct{}
+
+func (panicking) Helper()                           {}
+func (panicking) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (panicking) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (panicking) Error(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (panicking) Cleanup(func())                    {}
+
 // A Driver is a topology under test. Stores are opened on it: words.Open(driver).Get("be").
 type Driver struct {
 	*streams.Task
-	t       testing.TB
+	t       T
 	now     time.Time
 	queues  map[string][]streams.Message
 	order   []string // topics of the queues, in the order in which they first had records
@@ -31,7 +50,7 @@ type Driver struct {
 
 // New starts a topology. The wall clock starts at config.Now, or at 1970 if that is zero. The application id is "test" where
 // none is given.
-func New(t testing.TB, topology *streams.Topology, config streams.TaskConfig) *Driver {
+func New(t T, topology *streams.Topology, config streams.TaskConfig) *Driver {
 	t.Helper()
 	if config.Now.IsZero() {
 		config.Now = time.UnixMilli(0)
