@@ -61,12 +61,12 @@ func FuzzRecovery(f *testing.F) {
 			}
 			r.Release()
 			if err := record.Split(data, func(b record.Batch) error {
-				if b.BaseOffset() <= before {
+				if from >= recoveryPoint && b.BaseOffset() <= before { // what lies below is not read again
 					t.Fatalf("offset %d after %d", b.BaseOffset(), before)
 				}
 				before = b.LastOffset()
 				return nil
-			}); err != nil {
+			}); err != nil && from >= recoveryPoint {
 				t.Fatal(err)
 			}
 			from = r.NextOffset

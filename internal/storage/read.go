@@ -2,9 +2,12 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"math"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/record"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -122,6 +125,15 @@ func (s *segment) slice(from int64, maxBytes int, limit int64, atLeastOne bool, 
 	}, true, nil
 }
 
+// next is the walker's next batch, if it can be one of this segment's: no checksum covers where a batch says it begins.
+func (s *segment) next(w *walker) (record.Batch, error) {
+	b, err := w.peek()
+	if err == nil && (b.BaseOffset() < s.base || b.BaseOffset()-s.base > math.MaxInt32 || b.LastOffset()-s.base > math.MaxInt32) {
+		return nil, fmt.Errorf("%s at %d: offset %d in the segment from %d on: %w", w.file.Name(), w.position, b.BaseOffset(), s.base, errCorruptLog)
+	}
+	return b, err
+}
+
 // holding finds the first batch whose last offset is not below an offset; the end of the bytes where there is none.
 func (s *segment) holding(file vfs.File, offset, size int64) (spot, error) {
 	if offset <= s.base && size > 0 {
@@ -132,7 +144,7 @@ func (s *segment) holding(file vfs.File, offset, size int64) (spot, error) {
 				return found, nil
 			}
 		}
-		b, err := w.peek()
+		b, err := s.next(&w)
 		if err != nil {
 			return spot{}, err
 		}
@@ -153,7 +165,7 @@ func (s *segment) holding(file vfs.File, offset, size int64) (spot, error) {
 	w := newWalker(file, from, size)
 	defer w.close()
 	for {
-		b, err := w.peek()
+		b, err := s.next(&w)
 		if err == io.EOF {
 			return spot{size, offset}, nil
 		}
@@ -182,7 +194,7 @@ func (s *segment) startingBy(file vfs.File, start spot, position, size int64, st
 	w := newWalker(file, max(from, start.position), stop.position)
 	defer w.close()
 	for {
-		b, err := w.peek()
+		b, err := s.next(&w)
 		if err == io.EOF {
 			return stop, nil // no batch starts between here and there
 		}
@@ -195,7 +207,7 @@ func (s *segment) startingBy(file vfs.File, start spot, position, size int64, st
 				return at, nil
 			}
 			w.skip(b)
-			if b, err := w.peek(); err == nil {
+			if b, err := s.next(&w); err == nil {
 				return spot{w.position, b.BaseOffset()}, nil
 			} else if err != io.EOF {
 				return spot{}, err
