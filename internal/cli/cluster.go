@@ -181,6 +181,10 @@ func (d describedCluster) write(w *strings.Builder) error {
 		fmt.Fprintf(w, "\nquorum leader %d, epoch %d, high watermark %d\n", q.Leader, q.Epoch, q.HighWatermark)
 		t = newTable("NODE", "ROLE", "LOG END", "LAG")
 		for _, m := range q.Members {
+			if m.LogEndOffset < 0 {
+				t.add(m.Node, m.Role, "-", "-") // only a leader knows
+				continue
+			}
 			t.add(m.Node, m.Role, m.LogEndOffset, m.Lag)
 		}
 		if err := t.write(w); err != nil {

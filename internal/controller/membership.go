@@ -23,6 +23,8 @@ type Applicant struct {
 	Cluster string       // that it means to join; empty for whatever cluster this is
 	Node    kafka.NodeID // the id that it wants; NoNode for any that is free
 	RaftID  uint64       // which tells one who asks again from another
+	// Directory is a log directory that it brings along; zero for none.
+	Directory metadata.DirectoryID
 }
 
 // Admit says which id a node may take that joins with an empty data folder. It changes nothing that is replicated: the node
@@ -62,6 +64,8 @@ func (m *machine) admit(a Applicant) (kafka.NodeID, *refusal) {
 	case old.RaftID == a.RaftID && a.RaftID != 0:
 	case m.alive(old):
 		return kafka.NoNode, refuse(kafka.DuplicateBrokerRegistration, "node id %d is in use by a node that lives: leave --node-id out, to be given one that is free", a.Node)
+	case slices.Contains(old.Directories, a.Directory):
+		// Only its metadata is gone; what others rely on is there.
 	default:
 		if refused := m.checkLoss(a.Node); refused != nil {
 			return kafka.NoNode, refused

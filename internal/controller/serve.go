@@ -151,7 +151,7 @@ func (c *Controller) serveProducerIDs(req *kmsg.AllocateProducerIDsRequest, repl
 }
 
 func (c *Controller) serveJoin(req *wire.JoinClusterRequest, reply func(kmsg.Response)) {
-	c.Admit(Applicant{req.Cluster, kafka.NodeID(req.Node), req.RaftID}, func(node kafka.NodeID, err error) {
+	c.Admit(Applicant{req.Cluster, kafka.NodeID(req.Node), req.RaftID, req.Directory}, func(node kafka.NodeID, err error) {
 		resp := &wire.JoinClusterResponse{Node: int32(node)}
 		if err != nil {
 			r := refusalOf(err)

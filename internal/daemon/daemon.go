@@ -154,7 +154,7 @@ func (d *Daemon) join(c Config, seeds []peer.Address) (*node.Admission, error) {
 		err       error
 	}
 	done := make(chan result, 1)
-	node.Join(node.JoinOptions{Runtime: loop.Real(), Peers: d.peers, Seeds: seeds, Config: c.Static, Logger: d.logger},
+	node.Join(node.JoinOptions{Runtime: loop.Real(), FS: c.FS, Dir: c.Dir, Peers: d.peers, Seeds: seeds, Config: c.Static, Logger: d.logger},
 		func(a node.Admission, err error) { done <- result{a, err} })
 	r := <-done
 	if r.err != nil {

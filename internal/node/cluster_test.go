@@ -191,6 +191,38 @@ func TestNodesThatComeBackWithAnEmptyDisk(t *testing.T) {
 	w.votersAre(0, 1, 3)
 }
 
+func TestANodeThatHasLostOnlyItsMetadataIsTheNodeThatItWas(t *testing.T) {
+	w := three(t, 13)
+	h := w.houses[2]
+	if code := w.createTopic(h, "alone", 1); code != kafka.None {
+		t.Fatal(code)
+	}
+	h.kill()
+	names, err := h.disk.List("/gregor/metadata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := h.disk.Remove("/gregor/metadata/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := node.Open(node.Options{Runtime: w.world, FS: h.disk, Dir: "/gregor", Peers: &wires{h.begin()}}); err == nil || !strings.Contains(err.Error(), "--join") {
+		t.Fatalf("it founds a cluster, or says %v", err)
+	}
+	h.join(nil, w.houses[0])
+	w.agree()
+	if h.id() != 2 {
+		t.Errorf("it is node %d", h.id())
+	}
+	for _, p := range h.life.node.Image().Topic("alone").Partitions {
+		if p.Leader == kafka.NoNode {
+			t.Errorf("partition %d has lost its leader", p.Number)
+		}
+	}
+	w.votersAre(0, 1, 2)
+}
+
 func TestANodeOfAnotherClusterIsRefused(t *testing.T) {
 	w := three(t, 6)
 	other := w.found() // another cluster

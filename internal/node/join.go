@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/raft"
+	"github.com/gregorhq/gregor/internal/storage"
 	"github.com/gregorhq/gregor/internal/vfs"
 	"github.com/gregorhq/gregor/internal/wire"
 )
@@ -35,6 +36,8 @@ func Formatted(fs vfs.FS, dir string) (bool, error) {
 // JoinOptions are what a node with an empty data folder asks a cluster with.
 type JoinOptions struct {
 	Runtime loop.Runtime
+	FS      vfs.FS
+	Dir     string // the data folder
 	Peers   peer.Network
 	Seeds   []peer.Address // nodes of the cluster, any of them
 	Config  config.Static
@@ -55,6 +58,10 @@ func Join(o JoinOptions, done func(Admission, error)) {
 	j := &joiner{o: o, loop: o.Runtime.Loop("join"), raft: raft.NewID(o.Runtime.Rand()), wish: kafka.NoNode, done: done}
 	if j.o.Logger == nil {
 		j.o.Logger = slog.New(slog.DiscardHandler)
+	}
+	// A node that has lost its metadata and not its logs is the node that it was.
+	if meta, ok, err := storage.Identify(o.FS, path.Join(o.Dir, "logs")); err == nil && ok {
+		j.logs, j.wish = meta, meta.NodeID
 	}
 	if id, ok := configuredID(o.Config); ok {
 		j.wish = id
@@ -78,6 +85,7 @@ type joiner struct {
 	loop  loop.Loop
 	raft  uint64
 	wish  kafka.NodeID
+	logs  storage.Meta // of the logs that it has; zero for none
 	began time.Time
 	said  time.Time
 	word  string // why, as it was said last
@@ -88,7 +96,7 @@ type joiner struct {
 func (j *joiner) ask() {
 	seed := j.o.Seeds[j.next%len(j.o.Seeds)]
 	j.next++
-	request := &wire.JoinClusterRequest{Node: int32(j.wish), RaftID: j.raft}
+	request := &wire.JoinClusterRequest{Cluster: j.logs.ClusterID, Node: int32(j.wish), RaftID: j.raft, Directory: j.logs.DirectoryID}
 	j.o.Peers.Call(seed, peer.Control, request, func(r kmsg.Response, err error) {
 		j.loop.Do(func() { j.answered(seed, r, err) })
 	})

@@ -111,9 +111,35 @@ func Open(o Options) (*Node, error) {
 	return n, nil
 }
 
+// mayFound refuses to found a cluster in a folder that was of another one, or was to be: its metadata is lost.
+func (o *Options) mayFound() error {
+	if o.Admission != nil {
+		return nil
+	}
+	if _, ok, err := raft.Identify(o.FS, path.Join(o.Dir, "metadata")); err != nil || ok {
+		return nil
+	}
+	meta, logs, err := storage.Identify(o.FS, path.Join(o.Dir, "logs"))
+	if err != nil {
+		return nil // opening it says what is wrong
+	}
+	if _, err := vfs.ReadFile(o.FS, path.Join(o.Dir, notesFile), notesLimit); err != nil && !logs {
+		return nil
+	}
+	of := "of a cluster"
+	if meta.ClusterID != "" {
+		of = "of cluster " + meta.ClusterID
+	}
+	return fmt.Errorf("the data folder %s is %s and has lost its metadata: put the folder %s back, or start the node with --join HOST:PORT of another node",
+		o.Dir, of, path.Join(o.Dir, "metadata"))
+}
+
 // resolveID finds out which node this is: the one that it was admitted as, or that somebody has said, or that the data folder
 // belongs to. From then on that is in the configuration.
 func (o *Options) resolveID() error {
+	if err := o.mayFound(); err != nil {
+		return err
+	}
 	if _, set := configuredID(o.Config); set && o.Admission == nil {
 		return nil
 	}

@@ -36,7 +36,10 @@ type roster struct {
 	noted []peer.Address
 }
 
-const notesLimit = 1 << 20
+const (
+	notesFile  = "nodes"
+	notesLimit = 1 << 20
+)
 
 func newRoster(n *Node, listener string) *roster {
 	r := &roster{node: n, loop: n.o.Runtime.Loop("roster"), listener: listener, seeds: n.o.Seeds}
@@ -51,7 +54,7 @@ func newRoster(n *Node, listener string) *roster {
 	return r
 }
 
-func (r *roster) file() string { return path.Join(r.node.o.Dir, "nodes") }
+func (r *roster) file() string { return path.Join(r.node.o.Dir, notesFile) }
 
 // ParseAddress reads HOST:PORT.
 func ParseAddress(text string) (peer.Address, error) {

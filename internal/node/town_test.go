@@ -112,7 +112,7 @@ func (h *house) join(static config.Static, seeds ...*house) {
 	for _, s := range seeds {
 		addresses = append(addresses, h.town.address(s.number))
 	}
-	node.Join(node.JoinOptions{Runtime: l, Peers: &wires{l}, Seeds: addresses, Config: static, Logger: l.logger()}, func(a node.Admission, err error) {
+	node.Join(node.JoinOptions{Runtime: l, FS: h.disk, Dir: "/gregor", Peers: &wires{l}, Seeds: addresses, Config: static, Logger: l.logger()}, func(a node.Admission, err error) {
 		if err != nil {
 			h.refused = err
 			h.kill()

@@ -204,6 +204,18 @@ func (d *Directory) identify() error {
 	return vfs.WriteFile(d.fs, name, d.meta.encode())
 }
 
+// Identify reads what a directory knows of itself, without opening it. ok is false for one that is not made yet.
+func Identify(fs vfs.FS, dir string) (m Meta, ok bool, err error) {
+	data, err := vfs.ReadFile(fs, path.Join(dir, metaFile), 1<<20)
+	if errors.Is(err, vfs.ErrNotExist) {
+		return Meta{}, false, nil
+	}
+	if err == nil {
+		m, err = parseMeta(data)
+	}
+	return m, err == nil, err
+}
+
 func (m Meta) encode() []byte {
 	return fmt.Appendf(nil, "version=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\nboot.seq=%d\n",
 		m.ClusterID, m.NodeID, m.DirectoryID, m.BootSeq)

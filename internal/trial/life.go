@@ -99,7 +99,7 @@ func (h *host) start() {
 // join asks the cluster to let the host in.
 func (l *life) join() {
 	l.t.logf("life %d wants to join", l.number)
-	node.Join(node.JoinOptions{Runtime: l, Peers: l.network, Seeds: l.host.seeds(), Config: l.host.config, Logger: l.logger()}, func(a node.Admission, err error) {
+	node.Join(node.JoinOptions{Runtime: l, FS: l.disk, Dir: dir, Peers: l.network, Seeds: l.host.seeds(), Config: l.host.config, Logger: l.logger()}, func(a node.Admission, err error) {
 		if l.dead {
 			return
 		}

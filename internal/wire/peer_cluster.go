@@ -15,6 +15,8 @@ type JoinClusterRequest struct {
 	Node    int32  // the id that it wants; -1 for any that is free
 	RaftID  uint64 // the id that it has drawn for its metadata folder: the same from try to try
 	Relayed bool   // a node has sent it on to the active controller
+	// Directory is the id of a log directory that the node has although it has lost its metadata; zero for none.
+	Directory [16]byte
 }
 
 // Key is the request's.
@@ -28,13 +30,15 @@ func (r *JoinClusterRequest) AppendTo(b []byte) []byte {
 	b = appendCompact(b, r.Cluster)
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Node))
 	b = binary.BigEndian.AppendUint64(b, r.RaftID)
-	return appendBool(b, r.Relayed)
+	b = appendBool(b, r.Relayed)
+	return append(b, r.Directory[:]...)
 }
 
 // ReadFrom decodes the request.
 func (r *JoinClusterRequest) ReadFrom(b []byte) error {
 	in := reader{b: b}
 	r.Cluster, r.Node, r.RaftID, r.Relayed = in.string(), in.int32(), uint64(in.int64()), in.bool()
+	copy(r.Directory[:], in.take(16))
 	return in.end("a wish to join")
 }
 
