@@ -21,8 +21,8 @@
 // can be handed over. Recordings of the Java library are replayed in its tests. Where it differs on purpose, the godoc says
 // so.
 //
-// The engine is a pure state machine, [Task]: records and ticks of a clock in, records and changes of stores out. Package
-// streamstest drives it in tests.
+// The engine is a pure state machine, [Task]: records and ticks of a clock in, records and changes of stores out. An [App] drives
+// tasks on a cluster, at least once; package streamstest drives one in tests.
 //
 // Anybody may import this package. It knows nothing of Gregor's broker: it is a client of Kafka like any other.
 //

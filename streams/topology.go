@@ -15,6 +15,7 @@ type Topology struct {
 	internal []internalTopic
 	groups   []group
 	around   func(node string, process func())
+	same     []copartition
 }
 
 // group is a sub-topology: nodes that are connected by records or by stores, and so have to run together.
@@ -24,7 +25,7 @@ type group struct {
 }
 
 func newTopology(b *Builder) *Topology {
-	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b), around: b.around}
+	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b), around: b.around, same: b.same}
 }
 
 // groupsOf finds sub-topologies and numbers them as Java does: by their sources, in the order in which these came.

@@ -1,0 +1,362 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config says how an [App] runs.
+type Config struct {
+	// AppID is the consumer group, and the prefix of all internal topics (application.id). It is needed.
+	AppID string
+	// Brokers are some brokers of the cluster (bootstrap.servers).
+	Brokers []string
+	// CommitInterval is how often offsets are committed (commit.interval.ms); 30 seconds if 0. After a crash what came since
+	// the last commit is processed again.
+	CommitInterval time.Duration
+	// MaxTaskIdle is how long a task waits for records of an input that has none while another has some, so that records are
+	// taken by time (max.task.idle.ms, KIP-695). At 0 it waits only for records that the broker has already; below 0 never.
+	MaxTaskIdle time.Duration
+	// Workers is how many tasks run at once; GOMAXPROCS if 0 (num.stream.threads).
+	Workers int
+	// EmitEvery limits how often results of closed windows and unmatched records of joins are looked for; a second if 0.
+	EmitEvery time.Duration
+	// SessionTimeout is how long an instance may be silent before its tasks go to others (session.timeout.ms); 8 seconds if 0,
+	// where Java has 45: tasks that stand still cost more than tasks that move.
+	SessionTimeout time.Duration
+	// Errors says what happens to bad records.
+	Errors ErrorPolicy
+	// ReplicationFactor is that of internal topics; the broker's default if 0 (replication.factor).
+	ReplicationFactor int16
+	// OnRestored is called when a task has its state back from its changelogs.
+	OnRestored func(task TaskID, records int, took time.Duration)
+	// Client is added to the options of every client, for TLS, SASL and the like.
+	Client []kgo.Opt
+}
+
+func (c Config) withDefaults() Config {
+	if c.CommitInterval == 0 {
+		c.CommitInterval = 30 * time.Second
+	}
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.EmitEvery == 0 {
+		c.EmitEvery = time.Second
+	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = 8 * time.Second
+	}
+	if c.ReplicationFactor == 0 {
+		c.ReplicationFactor = -1
+	}
+	return c
+}
+
+// An App is a topology at work on a cluster, at least once: every record is reflected in the results, after a crash some
+// more than once. Start more of them, in other processes or on other machines, with the same application id, and they share
+// the work: partitions make tasks, and tasks move to who is there. It corresponds to Java's KafkaStreams.
+//
+// State is in memory and comes back from its changelog topics when a task starts.
+type App struct {
+	topology *Topology
+	config   Config
+	layout   *deployment
+	admin    *kadm.Client
+	client   *kgo.Client
+	globals  *globals
+
+	mu       sync.Mutex
+	tasks    map[TaskID]*liveTask
+	starting map[TaskID]context.CancelFunc
+	early    map[partition][]*kgo.Record // records of tasks that are being started
+	failure  error
+	paused   bool
+
+	ready chan *liveTask
+}
+
+// New prepares a topology to run; [App.Run] runs it.
+func New(t *Topology, c Config) (*App, error) {
+	if c.AppID == "" || len(c.Brokers) == 0 {
+		return nil, errors.New("streams: an app needs an AppID and Brokers")
+	}
+	for _, n := range t.nodes {
+		if n.pattern != nil {
+			return nil, fmt.Errorf("streams: %s: an app cannot read topics by pattern", n.where)
+		}
+	}
+	return &App{topology: t, config: c.withDefaults(), tasks: map[TaskID]*liveTask{}, starting: map[TaskID]context.CancelFunc{},
+		early: map[partition][]*kgo.Record{}, ready: make(chan *liveTask)}, nil
+}
+
+// Run creates the internal topics that are missing, joins the group and processes records until ctx ends or something
+// fails. Before it returns it commits what it has done and leaves the group.
+func (a *App) Run(ctx context.Context) (err error) {
+	setup, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.config.Brokers...)}, a.config.Client...)...)
+	if err != nil {
+		return err
+	}
+	defer setup.Close()
+	a.admin = kadm.NewClient(setup)
+	if a.layout, err = deploy(ctx, a.admin, a.topology, a.config); err != nil {
+		return err
+	}
+	if a.globals, err = a.startGlobals(ctx); err != nil {
+		return err
+	}
+	defer a.globals.close()
+	client, err := kgo.NewClient(a.options()...)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.client = client
+	a.mu.Unlock()
+	defer a.client.CloseAllowingRebalance()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	err = a.loop(running)
+	stop()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, cancel := range a.starting {
+		cancel()
+	}
+	if err == nil {
+		last, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		err = a.commit(last, a.all())
+	}
+	for _, t := range a.tasks {
+		if e := t.Close(); err == nil {
+			err = e
+		}
+	}
+	clear(a.tasks)
+	return err
+}
+
+func (a *App) options() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(a.config.Brokers...),
+		kgo.ConsumerGroup(a.config.AppID),
+		kgo.ConsumeTopics(a.layout.sources...),
+		kgo.Balancers(&taskBalancer{a.layout}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.KeepControlRecords(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.SessionTimeout(a.config.SessionTimeout),
+		kgo.HeartbeatInterval(a.config.SessionTimeout / 4),
+		kgo.FetchMaxWait(100 * time.Millisecond),
+		kgo.OnPartitionsAssigned(a.assigned),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) { a.revoked(ctx, lost, true) }),
+		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) { a.revoked(ctx, lost, false) }),
+		kgo.AdjustFetchOffsetsFn(a.startOffsets),
+		kgo.RecordPartitioner(placing{kgo.StickyKeyPartitioner(nil)}),
+		kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.MaxBufferedRecords(100_000),
+	}
+	return append(opts, a.config.Client...)
+}
+
+// startOffsets lets sources that want to start at the end do so where nothing is committed.
+func (a *App) startOffsets(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	for topic, partitions := range offsets {
+		if !a.layout.fromEnd[topic] {
+			continue
+		}
+		for p, o := range partitions {
+			if o.EpochOffset().Offset < 0 {
+				partitions[p] = kgo.NewOffset().AtEnd()
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// placing sends a record to the partition that it names, and otherwise where its key belongs, as Java does.
+type placing struct{ byKey kgo.Partitioner }
+
+func (p placing) ForTopic(topic string) kgo.TopicPartitioner {
+	return placedTopic{p.byKey.ForTopic(topic)}
+}
+
+type placedTopic struct{ kgo.TopicPartitioner }
+
+func (p placedTopic) RequiresConsistency(*kgo.Record) bool { return true }
+func (p placedTopic) Partition(r *kgo.Record, n int) int {
+	if r.Partition >= 0 {
+		return int(r.Partition)
+	}
+	return p.TopicPartitioner.Partition(r, n)
+}
+
+// pollAtMost is how many records a round takes; it bounds how long a rebalance has to wait.
+const pollAtMost = 2000
+
+func (a *App) loop(ctx context.Context) error {
+	lastCommit := time.Now()
+	for ctx.Err() == nil {
+		wait, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		fetches := a.client.PollRecords(wait, pollAtMost)
+		cancel()
+		if err := fatal(fetches); err != nil && ctx.Err() == nil {
+			return err
+		}
+		err := a.round(ctx, fetches, &lastCommit)
+		a.client.AllowRebalance()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// fatal finds an error that polling again does not mend.
+func fatal(fetches kgo.Fetches) error {
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
+			continue
+		}
+		var lost *kgo.ErrDataLoss
+		if errors.As(e.Err, &lost) {
+			continue
+		}
+		return fmt.Errorf("streams: fetching %s-%d: %w", e.Topic, e.Partition, e.Err)
+	}
+	return nil
+}
+
+// round takes what was polled through the tasks, and commits when it is time.
+func (a *App) round(ctx context.Context, fetches kgo.Fetches, lastCommit *time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.welcome()
+	fetches.EachRecord(a.take)
+	if !a.paused {
+		if err := a.runTasks(ctx); err != nil {
+			return err
+		}
+	}
+	if a.failure != nil {
+		return a.failure
+	}
+	wanted := time.Since(*lastCommit) >= a.config.CommitInterval
+	for _, t := range a.tasks {
+		wanted = t.CommitWanted() || wanted
+	}
+	if !wanted {
+		return nil
+	}
+	*lastCommit = time.Now()
+	return a.commit(ctx, a.all())
+}
+
+// welcome puts tasks to work that have their state.
+func (a *App) welcome() {
+	for {
+		select {
+		case t := <-a.ready:
+			if _, wanted := a.starting[t.id]; !wanted {
+				continue // it was taken away meanwhile
+			}
+			delete(a.starting, t.id)
+			a.tasks[t.id] = t
+			for p := range t.queues {
+				for _, r := range a.early[p] {
+					t.take(p, r)
+				}
+				delete(a.early, p)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// take gives a record to its task.
+func (a *App) take(r *kgo.Record) {
+	p := partition{r.Topic, r.Partition}
+	id, ok := a.layout.taskOf(p)
+	if !ok {
+		return
+	}
+	if t := a.tasks[id]; t != nil {
+		t.take(p, r)
+		t.pauseOrResume(a, p)
+		return
+	}
+	a.early[p] = append(a.early[p], r)
+}
+
+// runTasks runs all tasks that have something to do, on the workers.
+func (a *App) runTasks(ctx context.Context) error {
+	var group sync.WaitGroup
+	slots := make(chan struct{}, a.config.Workers)
+	errs := make([]error, len(a.tasks))
+	for i, t := range a.all() {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = t.run(ctx, a)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func (a *App) all() []*liveTask {
+	var all []*liveTask
+	for _, t := range a.tasks {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(x, y *liveTask) int {
+		if x.id.Group != y.id.Group {
+			return x.id.Group - y.id.Group
+		}
+		return int(x.id.Partition - y.id.Partition)
+	})
+	return all
+}
+
+// Pause stops processing, punctuations included; the app stays in its group and keeps its tasks (KIP-834).
+func (a *App) Pause() { a.setPaused(true) }
+
+// Resume goes on after [App.Pause].
+func (a *App) Resume() { a.setPaused(false) }
+
+func (a *App) setPaused(paused bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paused = paused
+	switch {
+	case a.client == nil:
+	case paused:
+		a.client.PauseFetchTopics(a.layout.sources...)
+	default:
+		a.client.ResumeFetchTopics(a.layout.sources...)
+	}
+}
+
+// Tasks lists the tasks that this instance runs at the moment.
+func (a *App) Tasks() (ids []TaskID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range a.all() {
+		ids = append(ids, t.id)
+	}
+	return ids
+}

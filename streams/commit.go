@@ -1,0 +1,136 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// commit makes durable what the tasks have sent and logged, and then says how far they have read: in this order, so that
+// nothing is lost if we die between.
+func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
+	for _, t := range tasks {
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if err := a.client.Flush(ctx); err != nil {
+		return fmt.Errorf("streams: flushing: %w", err)
+	}
+	for _, t := range tasks {
+		if err := t.out.failed(); err != nil {
+			return err
+		}
+	}
+	req := a.commitRequest(tasks)
+	if len(req.Topics) == 0 {
+		return nil
+	}
+	resp, err := req.RequestWith(ctx, a.client)
+	if err != nil {
+		return fmt.Errorf("streams: committing: %w", err)
+	}
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID) {
+				return nil // the group is changing: what is ours after that is committed then, the rest is done again by others
+			} else if err != nil {
+				return fmt.Errorf("streams: committing %s-%d: %w", topic.Topic, p.Partition, err)
+			}
+		}
+	}
+	for _, t := range tasks {
+		for _, q := range t.queues {
+			q.committed = max(q.committed, q.next)
+		}
+	}
+	a.purge(ctx, tasks)
+	return nil
+}
+
+// commitRequest has the inputs that went on since the last commit.
+func (a *App) commitRequest(tasks []*liveTask) *kmsg.OffsetCommitRequest {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = a.config.AppID
+	req.MemberID, req.Generation = a.client.GroupMetadata()
+	topics := map[string][]kmsg.OffsetCommitRequestTopicPartition{}
+	for _, t := range tasks {
+		for p, q := range t.queues {
+			if q.next <= q.committed {
+				continue
+			}
+			c := kmsg.NewOffsetCommitRequestTopicPartition()
+			c.Partition, c.Offset = p.number, q.next
+			metadata := partitionTime(t.partition[p.topic])
+			c.Metadata = &metadata
+			topics[p.topic] = append(topics[p.topic], c)
+		}
+	}
+	for topic, partitions := range topics {
+		c := kmsg.NewOffsetCommitRequestTopic()
+		c.Topic, c.TopicID, c.Partitions = topic, a.layout.ids[topic], partitions
+		req.Topics = append(req.Topics, c)
+	}
+	return req
+}
+
+// purge deletes what was read from repartition topics: nobody else reads them. It is no failure if that does not work.
+func (a *App) purge(ctx context.Context, tasks []*liveTask) {
+	done := kadm.Offsets{}
+	for _, t := range tasks {
+		for p, q := range t.queues {
+			if a.layout.inner[p.topic] && q.committed > q.purged {
+				done.Add(kadm.Offset{Topic: p.topic, Partition: p.number, At: q.committed, LeaderEpoch: -1})
+				q.purged = q.committed
+			}
+		}
+	}
+	if len(done) > 0 {
+		_, _ = a.admin.DeleteRecords(ctx, done)
+	}
+}
+
+// revoked lets tasks go: committed if others are to go on from there, as they are if the group has given us up.
+func (a *App) revoked(ctx context.Context, lost map[string][]int32, orderly bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	gone := map[TaskID]*liveTask{}
+	for topic, numbers := range lost {
+		for _, n := range numbers {
+			p := partition{topic, n}
+			delete(a.early, p)
+			id, _ := a.layout.taskOf(p)
+			if cancel := a.starting[id]; cancel != nil {
+				cancel()
+				delete(a.starting, id)
+			}
+			if t := a.tasks[id]; t != nil {
+				gone[id] = t
+			}
+		}
+	}
+	var tasks []*liveTask
+	for id, t := range gone {
+		tasks = append(tasks, t)
+		delete(a.tasks, id)
+	}
+	if len(tasks) == 0 {
+		return
+	}
+	var err error
+	if orderly && a.failure == nil {
+		err = a.commit(ctx, tasks)
+	}
+	for _, t := range tasks {
+		if e := t.Close(); err == nil {
+			err = e
+		}
+	}
+	if a.failure == nil {
+		a.failure = err
+	}
+}
