@@ -1,7 +1,7 @@
 # Starts the broker that a case speaks to: Gregor, or Apache Kafka as the judge. Sourced by compat/run.
 #
-# broker_start NAME SETTINGS exports BOOTSTRAP (host:port), PORT and LOG_DIR, the folder of the folders of partitions.
-# SETTINGS are lines of key=value that win over what every broker is told.
+# broker_start NAME SETTINGS NODES exports BOOTSTRAP (host:port), PORT and LOG_DIR, the folder of the folders of partitions.
+# SETTINGS are lines of key=value that win over what every broker is told. With several NODES, BOOTSTRAP is the first.
 
 BROKER=
 BROKER_LOG=/dev/null
@@ -20,11 +20,12 @@ broker_start() {
 	PORT=$(free_port)
 	BOOTSTRAP=127.0.0.1:$PORT
 	BROKER_LOG=$TEMPORARY/$1.broker.log
-	local data=$TEMPORARY/$1.data told=$settings$'\n'$2
+	local data=$TEMPORARY/$1.data told=$settings$'\n'$2 ports=$PORT one _
 	case $AGAINST in
 	gregor)
 		LOG_DIR=$data/node-0/logs
-		PORTS=$PORT DIR=$data CONFIG=$told "$ROOT/scripts/start-cluster" >"$BROKER_LOG" 2>&1 &
+		for _ in $(seq 2 "$3"); do ports=$ports,$(free_port); done
+		PORTS=$ports DIR=$data CONFIG=$told "$ROOT/scripts/start-cluster" >"$BROKER_LOG" 2>&1 &
 		BROKER=$!
 		;;
 	kafka)
@@ -53,9 +54,14 @@ broker_start() {
 		;;
 	esac
 	export BOOTSTRAP PORT LOG_DIR BROKER_LOG
+	for one in ${ports//,/ }; do wait_for "$one" || return 1; done
+}
+
+# wait_for PORT: until somebody listens there, or the broker has ended.
+wait_for() {
 	local _
 	for _ in $(seq 300); do
-		(exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null && return 0
+		(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
 		broker_alive || return 1
 		sleep 0.1
 	done
