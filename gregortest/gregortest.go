@@ -7,6 +7,8 @@
 //		…
 //	}
 //
+// StartCluster starts several brokers that are one cluster.
+//
 // It promises that every test has a broker of its own, that the broker and its data are gone when the test ends, and
 // that what the broker has to say comes out in the test's log if the test fails.
 // Tests of any module may use it. It does not mock, simulate or shorten anything, except that a consumer group does not
@@ -31,6 +33,7 @@ type Broker struct {
 	t      testing.TB
 	daemon *daemon.Daemon
 	setup  setup
+	port   int
 }
 
 type setup struct {
@@ -76,7 +79,7 @@ func (b *Broker) start() error {
 	if err != nil {
 		return err
 	}
-	b.daemon = d
+	b.daemon, b.port = d, d.Addresses()[0].(*net.TCPAddr).Port
 	return nil
 }
 
@@ -95,13 +98,12 @@ func (b *Broker) Stop() {
 	b.daemon = nil
 }
 
-// Restart stops the broker and starts it again on the same data and the same port.
+// Restart starts the broker again on the same data and the same port, and stops it before if it runs.
 func (b *Broker) Restart() {
 	b.t.Helper()
-	port := b.daemon.Addresses()[0].(*net.TCPAddr).Port
 	b.Stop()
 	b.setup.keys = maps.Clone(b.setup.keys)
-	b.setup.keys["listeners"] = fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", port)
+	b.setup.keys["listeners"] = fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", b.port)
 	if err := b.start(); err != nil {
 		b.t.Fatalf("gregortest: restart: %v", err)
 	}

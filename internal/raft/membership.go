@@ -255,7 +255,7 @@ func (n *Node) Yield(done func()) {
 		heir := uint64(0)
 		if n.active != 0 && n.o.Roster != nil {
 			for _, one := range n.candidates() {
-				if one.ready && one.id != n.identity.raft && slices.Contains(n.members.voters, one.id) {
+				if one.ready && one.alive && one.id != n.identity.raft && slices.Contains(n.members.voters, one.id) {
 					heir = one.id
 				}
 			}
