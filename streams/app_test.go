@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -165,6 +166,78 @@ func TestAnAppCountsWordsAndGoesOnAfterARestart(t *testing.T) {
 	defer mu.Unlock()
 	if restored == 0 {
 		t.Error("nothing was restored")
+	}
+}
+
+func TestStoresOfAnInstanceCanBeAsked(t *testing.T) {
+	c := startCluster(t, map[string]int32{"lines": 3, "counts": 1})
+	r := c.run(streams.Config{}, wordCount)
+	if _, _, err := counts("nothing").Query(r.app, "a"); !errors.Is(err, streams.ErrNotHere) {
+		t.Errorf("asked for a store that is not there: %v", err)
+	}
+	for i := range 50 {
+		c.send("lines", fmt.Sprint(i), "a b a", int64(i))
+	}
+	c.flush()
+	c.table("counts", map[string]string{"a": "100", "b": "50"})
+	if n, ok, err := counts("words").Query(r.app, "a"); n != 100 || !ok || err != nil {
+		t.Errorf("a: %d %v %v", n, ok, err)
+	}
+	if _, ok, err := counts("words").Query(r.app, "z"); ok || err != nil {
+		t.Errorf("z: %v %v", ok, err)
+	}
+	sum := int64(0)
+	if err := counts("words").QueryAll(r.app, func(_ string, n int64) bool { sum += n; return true }); err != nil || sum != 150 {
+		t.Errorf("all: %d %v", sum, err)
+	}
+}
+
+// While paused an app keeps its tasks and does nothing.
+func TestAPausedAppWaits(t *testing.T) {
+	c := startCluster(t, map[string]int32{"lines": 1, "counts": 1})
+	r := c.run(streams.Config{}, wordCount)
+	c.send("lines", "k", "a", 1)
+	c.flush()
+	c.table("counts", map[string]string{"a": "1"})
+	r.app.Pause()
+	c.send("lines", "k", "a", 2)
+	c.flush()
+	time.Sleep(500 * time.Millisecond)
+	if n, _, err := counts("words").Query(r.app, "a"); n != 1 || err != nil {
+		t.Errorf("it went on: %d %v", n, err)
+	}
+	if len(r.app.Tasks()) != 2 {
+		t.Errorf("its tasks are %v", r.app.Tasks())
+	}
+	r.app.Resume()
+	c.table("counts", map[string]string{"a": "2"})
+}
+
+// Final results of windows are sent once, also by who takes over: it goes on at the time of the one before.
+func TestFinalResultsAreSentOnceAcrossARestart(t *testing.T) {
+	c := startCluster(t, map[string]int32{"in": 1, "out": 1})
+	build := func(b *streams.Builder) {
+		g := stream(b, "in").GroupByKey().Windows(streams.Tumbling(ms(10))).EmitOnClose()
+		table := streams.ReduceWindows(g, func(a, v string) string { return a + v }, streams.Window("w", plain, plain))
+		streams.ToStreamByKey(table, func(w streams.Windowed[string]) string { return fmt.Sprint(w.Key, w.Start.UnixMilli()) }).To(topicOf("out"))
+	}
+	first := c.run(streams.Config{EmitEvery: time.Nanosecond}, build)
+	for i, v := range []string{"a", "b", "c", "d"} {
+		c.send("in", "k", v, int64(i*5))
+	}
+	c.send("in", "k", "e", 21)
+	c.flush()
+	c.table("out", map[string]string{"k0": "ab", "k10": "cd"})
+	first.end()
+	c.run(streams.Config{EmitEvery: time.Nanosecond}, build)
+	c.send("in", "k", "late", 12) // its window was sent
+	c.send("in", "k", "f", 22)
+	c.send("in", "k", "g", 30)
+	c.flush()
+	c.table("out", map[string]string{"k0": "ab", "k10": "cd", "k20": "ef"})
+	ends, err := c.admin.ListEndOffsets(t.Context(), "out")
+	if end, _ := ends.Lookup("out", 0); err != nil || end.Offset != 3 {
+		t.Errorf("%d results were sent for three windows: %v", end.Offset, err)
 	}
 }
 

@@ -65,7 +65,7 @@ func (a *App) commitRequest(tasks []*liveTask) *kmsg.OffsetCommitRequest {
 			}
 			c := kmsg.NewOffsetCommitRequestTopicPartition()
 			c.Partition, c.Offset = p.number, q.next
-			metadata := partitionTime(t.partition[p.topic])
+			metadata := t.Progress(p.topic)
 			c.Metadata = &metadata
 			topics[p.topic] = append(topics[p.topic], c)
 		}

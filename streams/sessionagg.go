@@ -79,8 +79,7 @@ func AggregateCogroupSessions[K, A any](c *Cogrouped[K, A], w SessionWindows, in
 // sessionAggregate is an aggregation by sessions at work.
 type sessionAggregate[K, V, A any] struct {
 	closing
-	lossy bool // closed sessions may expire before they are sent, as in Java
-	task  *Task
+	lossy bool     // closed sessions may expire before they are sent, as in Java
 	init  func() A // nil: begin with the first value
 	step  step[K, V, A]
 	merge func(K, A, A) A
@@ -95,7 +94,7 @@ type sessionAggregate[K, V, A any] struct {
 func addSessionAggregate[K, V, A any](b *Builder, name string, parent *node, init func() A, s step[K, V, A], merge func(K, A, A) A,
 	w SessionWindows, onClose bool, table *sessionTable[K, A]) *node {
 	n := addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[Windowed[K], change[A]]) func(*rec[K, V]) {
-		a := &sessionAggregate[K, V, A]{closing: newClosing(t, onClose, w.slack()), lossy: b.segmented, task: t, init: init, step: s, merge: merge, w: w,
+		a := &sessionAggregate[K, V, A]{closing: newClosing(t, table.store, onClose, w.slack()), lossy: b.segmented, init: init, step: s, merge: merge, w: w,
 			table: table, state: stateOf[*sessionState[K, A]](t, table.store), nulls: nullsOf[V](), aggs: nullsOf[A](), out: out}
 		return a.process
 	})
@@ -110,11 +109,11 @@ func (a *sessionAggregate[K, V, A]) process(r *rec[K, V]) {
 	}
 	a.observed = max(a.observed, r.time)
 	closeTime := a.observed - a.w.grace.Milliseconds() - a.w.gap.Milliseconds()
-	if !a.lossy && a.due(a.task, closeTime) { // before this record may let something expire
+	if !a.lossy && a.due(closeTime) { // before this record may let something expire
 		a.sendClosed(r, closeTime)
 	}
 	a.add(r, closeTime)
-	if a.lossy && a.due(a.task, closeTime) {
+	if a.lossy && a.due(closeTime) {
 		a.sendClosed(r, closeTime)
 	}
 }
@@ -163,9 +162,9 @@ func (a *sessionAggregate[K, V, A]) send(r *rec[K, V], start, end int64, now, wa
 
 // sendClosed sends the results of the sessions that have closed since the last time.
 func (a *sessionAggregate[K, V, A]) sendClosed(r *rec[K, V], closeTime int64) {
-	for _, row := range a.state.findAll(max(0, a.sent), closeTime-1) {
+	for _, row := range a.state.findAll(max(0, a.sent()), closeTime-1) {
 		a.out.forward(&update[Windowed[K], A]{windowed(row.key, row.start, row.end),
 			opt[change[A]]{change[A]{row.value, opt[A]{}, true}, true}, row.end, r.headers})
 	}
-	a.sent = closeTime
+	a.task.emitted[a.store] = closeTime
 }

@@ -2,8 +2,6 @@ package streams
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -158,38 +156,9 @@ func (a *App) position(ctx context.Context, t *liveTask) error {
 			continue
 		}
 		q.committed = o.At
-		if time, ok := parsePartitionTime(o.Metadata); ok {
-			t.setPartitionTime(p.topic, time)
-		}
+		t.Resume(p.topic, o.Metadata)
 	}
 	return nil
-}
-
-// The metadata of a committed offset says what time it was in the partition, so that time does not begin anew in the task
-// that goes on. Java's format, in base64:
-//
-//	version 2, 1 | partition time, 8
-const partitionTimeVersion = 2
-
-func partitionTime(time int64) string {
-	b := binary.BigEndian.AppendUint64([]byte{partitionTimeVersion}, uint64(time))
-	return base64.StdEncoding.EncodeToString(b)
-}
-
-func parsePartitionTime(metadata string) (time int64, ok bool) {
-	b, err := base64.StdEncoding.DecodeString(metadata)
-	if err != nil || len(b) < 9 || b[0] != 1 && b[0] != partitionTimeVersion {
-		return 0, false
-	}
-	return int64(binary.BigEndian.Uint64(b[1:])), true
-}
-
-// setPartitionTime lets a task go on at a time.
-func (t *Task) setPartitionTime(topic string, time int64) {
-	if time >= 0 {
-		t.partition[topic] = max(t.partition[topic], time)
-		t.streamTime = max(t.streamTime, time)
-	}
 }
 
 // globalGroups are the sub-topologies of global tables; every task has them.

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/gregorhq/gregor/streams/internal/layout"
 )
 
 // A TaskID names a task: the number of its sub-topology and its partition (Java's TaskId).
@@ -84,6 +86,7 @@ type Task struct {
 	time       int64 // of the record that a processor is at, for the changelog
 	commit     bool
 	partition  map[string]int64 // partition time by topic
+	emitted    map[string]int64 // by window store: until when results of closed windows were sent
 }
 
 // source is a source node at work.
@@ -103,7 +106,7 @@ type place struct {
 func (t *Topology) NewTask(config TaskConfig, out Output, groups ...int) (task *Task, err error) {
 	task = &Task{topology: t, config: config, out: out, outlets: make([]any, len(t.nodes)), sources: map[string]*source{},
 		stores: map[string]any{}, restores: map[string]func(Message) error{}, now: config.Now.UnixMilli(), streamTime: -1,
-		time: config.Now.UnixMilli(), partition: map[string]int64{}}
+		time: config.Now.UnixMilli(), partition: map[string]int64{}, emitted: map[string]int64{}}
 	task.id.Partition = config.Partition
 	if len(groups) > 0 {
 		task.id.Group = groups[0]
@@ -198,6 +201,31 @@ func (t *Task) Flush() (err error) {
 		f()
 	}
 	return nil
+}
+
+// Progress is what to commit along with an offset of a topic: the partition's time, and what results of windows were sent, in
+// Java's encoding (KIP-568).
+func (t *Task) Progress(topic string) string {
+	time, ok := t.partition[topic]
+	if !ok {
+		time = -1
+	}
+	return layout.Progress{Time: time, Emitted: t.emitted}.Encode()
+}
+
+// Resume lets a new task go on where the one was that committed this progress. Metadata of other origin is passed over.
+func (t *Task) Resume(topic, progress string) {
+	p, ok := layout.ParseProgress(progress)
+	if !ok {
+		return
+	}
+	if p.Time >= 0 {
+		t.partition[topic] = max(t.partition[topic], p.Time)
+		t.streamTime = max(t.streamTime, p.Time)
+	}
+	for store, at := range p.Emitted {
+		t.emitted[store] = max(t.emitted[store], at)
+	}
 }
 
 // CommitWanted reports whether a processor asked for a commit since the last call.

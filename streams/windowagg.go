@@ -77,7 +77,6 @@ func cogroupWindows[K, A any](c *Cogrouped[K, A], w windowing, init func() A, re
 // windowAggregate is an aggregation by windows at work.
 type windowAggregate[K, V, A any] struct {
 	closing
-	task  *Task
 	step  step[K, V, A]
 	w     windowing
 	table *windowTable[K, A]
@@ -88,7 +87,7 @@ type windowAggregate[K, V, A any] struct {
 
 func addWindowAggregate[K, V, A any](b *Builder, name string, parent *node, s step[K, V, A], w windowing, table *windowTable[K, A]) *node {
 	n := addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[Windowed[K], change[A]]) func(*rec[K, V]) {
-		a := &windowAggregate[K, V, A]{closing: newClosing(t, w.onClose, w.slack()), task: t, step: s, w: w, table: table,
+		a := &windowAggregate[K, V, A]{closing: newClosing(t, table.store, w.onClose, w.slack()), step: s, w: w, table: table,
 			state: stateOf[*windowState[K, A]](t, table.store), nulls: nullsOf[V](), out: out}
 		return a.process
 	})
@@ -104,11 +103,11 @@ func (a *windowAggregate[K, V, A]) process(r *rec[K, V]) {
 	}
 	a.observed = max(a.observed, r.time)
 	closeTime := a.observed - a.w.graceMillis()
-	if !a.w.lossy && a.due(a.task, closeTime) { // before this record may let something expire
+	if !a.w.lossy && a.due(closeTime) { // before this record may let something expire
 		a.sendClosed(r, closeTime)
 	}
 	a.add(r, closeTime)
-	if a.w.lossy && a.due(a.task, closeTime) {
+	if a.w.lossy && a.due(closeTime) {
 		a.sendClosed(r, closeTime)
 	}
 }
@@ -156,17 +155,17 @@ func (a *windowAggregate[K, V, A]) put(r *rec[K, V], start, end int64, row stamp
 
 // sendClosed sends the results of the windows that have closed since the last time.
 func (a *windowAggregate[K, V, A]) sendClosed(r *rec[K, V], closeTime int64) {
-	from := int64(0)
-	if a.sent >= 0 {
-		from = max(0, a.sent-a.w.sizeMillis())
+	from, sent := int64(0), a.sent()
+	if sent >= 0 {
+		from = max(0, sent-a.w.sizeMillis())
 	}
 	for _, row := range a.state.fetchAll(from, closeTime) {
 		end := a.w.endOf(row.start)
-		if !a.w.closed(end, closeTime) || a.sent >= 0 && a.w.closed(end, a.sent) {
+		if !a.w.closed(end, closeTime) || sent >= 0 && a.w.closed(end, sent) {
 			continue
 		}
 		a.out.forward(&update[Windowed[K], A]{windowed(row.key, row.start, end),
 			opt[change[A]]{change[A]{row.row.opt, opt[A]{}, true}, true}, row.row.time, r.headers})
 	}
-	a.sent = closeTime
+	a.task.emitted[a.store] = closeTime
 }

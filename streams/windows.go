@@ -217,26 +217,34 @@ func (g *SessionGroup[K, V]) EmitOnClose() *SessionGroup[K, V] {
 // closing knows when results of closed windows are to be sent.
 type closing struct {
 	on       bool
-	every    int64
+	task     *Task
+	store    string
 	slack    int64
 	next     int64 // wall clock of the next look
 	observed int64 // the stream's time at this operator
-	sent     int64 // everything that closed by then was sent
 }
 
-func newClosing(t *Task, on bool, slack int64) closing {
-	return closing{on: on, every: t.config.EmitEvery.Milliseconds(), slack: slack, observed: -1, sent: -1}
+func newClosing(t *Task, store string, on bool, slack int64) closing {
+	return closing{on: on, task: t, store: store, slack: slack, observed: -1}
 }
 
-// due reports whether windows that closed since sent should be sent now. A jump of the stream's time that would let them
+// sent is until when everything that closed was sent, -1 if nothing was. It is committed with the offsets.
+func (c *closing) sent() int64 {
+	if at, ok := c.task.emitted[c.store]; ok {
+		return at
+	}
+	return -1
+}
+
+// due reports whether windows that closed since then should be sent now. A jump of the stream's time that would let them
 // expire does not wait for the clock.
-func (c *closing) due(t *Task, close int64) bool {
-	if !c.on || close <= c.sent {
+func (c *closing) due(close int64) bool {
+	if !c.on || close <= c.sent() {
 		return false
 	}
-	if t.now < c.next && close-max(c.sent, 0) < c.slack {
+	if c.task.now < c.next && close-max(c.sent(), 0) < c.slack {
 		return false
 	}
-	c.next = t.now + c.every
+	c.next = c.task.now + c.task.config.EmitEvery.Milliseconds()
 	return true
 }

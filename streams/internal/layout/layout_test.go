@@ -67,3 +67,22 @@ func FuzzFormats(f *testing.F) {
 		}
 	})
 }
+
+func TestProgressComesBack(t *testing.T) {
+	// Made by Java's TopicPartitionMetadata: version 2, time 5, {"st": 3}; and version 1, time 7.
+	p, ok := ParseProgress("AgAAAAAAAAAFAAAAAQAAAAJzdAAAAAAAAAAD")
+	if !ok || p.Time != 5 || len(p.Emitted) != 1 || p.Emitted["st"] != 3 {
+		t.Fatalf("%+v %v", p, ok)
+	}
+	if again := p.Encode(); again != "AgAAAAAAAAAFAAAAAQAAAAJzdAAAAAAAAAAD" {
+		t.Errorf("became %s", again)
+	}
+	if p, ok := ParseProgress("AQAAAAAAAAAH"); !ok || p.Time != 7 || p.Emitted != nil {
+		t.Errorf("%+v %v", p, ok)
+	}
+	for _, other := range []string{"", "hello", "Aw==", "AgAAAAAAAAAFAAAAAg=="} {
+		if _, ok := ParseProgress(other); ok {
+			t.Errorf("%q was accepted", other)
+		}
+	}
+}
