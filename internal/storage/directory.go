@@ -358,6 +358,12 @@ func (d *Directory) Failed() error {
 	return nil
 }
 
+// short reports whether the disk is full or nearly so: a small write may still find space where a large one did not.
+func (d *Directory) short() bool {
+	total, free, err := d.Usage()
+	return d.Full() || err == nil && free < total/50
+}
+
 // failed makes the directory dead for the rest of the process's life, unless the disk is merely full, and returns what
 // to tell the caller.
 func (d *Directory) failed(err error) error {
@@ -440,13 +446,14 @@ func (d *Directory) keepFiles(prefix string) {
 	d.deleted = slices.DeleteFunc(d.deleted, func(gone deletion) bool { return strings.HasPrefix(gone.name, prefix) })
 }
 
-// RemoveDeleted removes files and folders whose deletion was due. On a full disk all of them are: who still reads one has
-// it open, and what it frees is needed now.
+// RemoveDeleted removes files and folders whose deletion was due. On a disk that is full all of them are: who still reads one
+// has it open, and what it frees is needed now.
 func (d *Directory) RemoveDeleted(nowMs int64) error {
 	if d.Failed() != nil {
 		return kafka.KafkaStorageError
 	}
-	isDue := func(gone deletion) bool { return gone.covered && (gone.dueMs <= nowMs || d.Full()) }
+	now := d.short()
+	isDue := func(gone deletion) bool { return gone.covered && (gone.dueMs <= nowMs || now) }
 	isFolder := func(gone deletion) bool { return gone.folder && isDue(gone) }
 	folders, files := false, false
 	d.mu.Lock()
