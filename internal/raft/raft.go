@@ -241,7 +241,7 @@ func (n *Node) instruct(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w. It is not repaired, because it may have voted and acknowledged what is now missing. "+
-		"If the cluster has other controllers, remove %s and let this node join again; if it is the only one, put the directory back from a backup", err, n.o.Dir)
+		"If the cluster has other nodes, remove %s and start this one with --join HOST:PORT of another; if it is the only one, put the directory back from a backup", err, n.o.Dir)
 }
 
 // recover reads the newest good snapshot and the log behind it.
