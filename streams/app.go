@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -225,19 +226,27 @@ func (a *App) loop(ctx context.Context) error {
 	return nil
 }
 
-// fatal finds an error that polling again does not mend.
+// fatal finds an error that polling again does not mend. Brokers that cannot be reached and a place in the group that was lost
+// are not: the client tries again.
 func fatal(fetches kgo.Fetches) error {
 	for _, e := range fetches.Errors() {
-		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
-			continue
+		if lasting(e.Err) {
+			return fmt.Errorf("streams: fetching %s-%d: %w", e.Topic, e.Partition, e.Err)
 		}
-		var lost *kgo.ErrDataLoss
-		if errors.As(e.Err, &lost) {
-			continue
-		}
-		return fmt.Errorf("streams: fetching %s-%d: %w", e.Topic, e.Partition, e.Err)
 	}
 	return nil
+}
+
+func lasting(err error) bool {
+	var said *kerr.Error
+	if !errors.As(err, &said) || said.Retriable {
+		return false
+	}
+	switch said {
+	case kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.FencedLeaderEpoch:
+		return false
+	}
+	return true
 }
 
 // round takes what was polled through the tasks, and commits when it is time.

@@ -1,9 +1,31 @@
 package streams
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+func TestAnAppOutlivesWhatPasses(t *testing.T) {
+	for err, want := range map[error]bool{
+		context.DeadlineExceeded:                                  false,
+		errors.New("connection refused"):                          false,
+		&kgo.ErrDataLoss{Topic: "t"}:                              false,
+		&kgo.ErrGroupSession{Err: kerr.UnknownMemberID}:           false,
+		fmt.Errorf("fetching: %w", kerr.NotLeaderForPartition):    false,
+		&kgo.ErrGroupSession{Err: kerr.InconsistentGroupProtocol}: true,
+		kerr.TopicAuthorizationFailed:                             true,
+	} {
+		if got := lasting(err); got != want {
+			t.Errorf("%v: stops the app %v, want %v", err, got, want)
+		}
+	}
+}
 
 // Every task has one owner, nobody has more than an even share, and no more tasks move than that needs.
 func TestTasksAreSharedEvenlyAndStay(t *testing.T) {
