@@ -28,6 +28,9 @@ func (t *trial) cast() {
 		t.actors = append(t.actors, newConsumer(t, fmt.Sprintf("reader%d", i), append(append([]kafka.TopicPartition{}, plain...), small...)...))
 	}
 	t.actors = append(t.actors, newConsumer(t, "keyreader", keyed...), newSolo(t), newTrimmer(t), newBuilder(t))
+	if t.clustered() {
+		t.actors = append(t.actors, newMover(t))
+	}
 	for i := range t.chance.IntN(4) {
 		t.actors = append(t.actors, newMember(t, fmt.Sprintf("member%d", i), "team", len(plain), t.chance.IntN(3) == 0))
 	}

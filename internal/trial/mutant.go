@@ -6,6 +6,8 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/record"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -21,25 +23,32 @@ type Mutant struct {
 	Seeds int
 	// Disk changes what the node's disk does.
 	Disk *Lies
-	// Frame changes a request, with its size prefix, on its way to the node.
+	// Frame changes a request of a client, with its size prefix, on its way to the node.
 	Frame func(frame []byte) []byte
+	// Between changes a request between nodes.
+	Between func(request kmsg.Request)
+	// Nodes is how many nodes there are.
+	Nodes int
 	// Config is set over what the seed says.
 	Config config.Static
 }
 
 // Mutants are all there are.
 var Mutants = []Mutant{
-	{Name: "ack-before-sync", Doc: "log files are said to be synced, and are not", Seeds: 20,
+	{Name: "ack-before-sync", Doc: "log files are said to be synced, and are not", Seeds: 20, Nodes: 1,
 		Disk: &Lies{Sync: func(name string) bool { return strings.HasSuffix(name, ".log") }}},
-	{Name: "ack-before-commit", Doc: "acks=all is answered as acks=1 is", Seeds: 100, Frame: acksOne},
-	{Name: "metadata-before-sync", Doc: "the metadata log is said to be synced, and is not", Seeds: 20,
+	{Name: "ack-before-commit", Doc: "acks=all is answered as acks=1 is", Seeds: 100, Nodes: 1, Frame: acksOne},
+	{Name: "metadata-before-sync", Doc: "the metadata log is said to be synced, and is not", Seeds: 20, Nodes: 1,
 		Disk: &Lies{Sync: func(name string) bool { return strings.Contains(name, "/metadata/wal") }}},
-	{Name: "no-folder-sync", Doc: "names of files are said to be durable, and are not", Seeds: 20,
+	{Name: "no-folder-sync", Doc: "names of files are said to be durable, and are not", Seeds: 20, Nodes: 1,
 		Disk: &Lies{SyncDir: func(string) bool { return true }}},
-	{Name: "sync-errors-ignored", Doc: "a sync that fails counts as one that did not", Seeds: 200, Disk: &Lies{IgnoreErrors: true}},
-	{Name: "no-idempotence", Doc: "producers have no sequence numbers", Seeds: 50, Frame: forgetProducer},
-	{Name: "read-uncommitted", Doc: "what is not on disk counts as committed", Seeds: 20, Config: config.Static{"log.ack.durability": "memory"}},
-	{Name: "no-truncation", Doc: "torn ends of files are not cut off", Seeds: 200, Disk: &Lies{Truncate: true}},
+	{Name: "sync-errors-ignored", Doc: "a sync that fails counts as one that did not", Seeds: 200, Nodes: 1, Disk: &Lies{IgnoreErrors: true}},
+	{Name: "no-idempotence", Doc: "producers have no sequence numbers", Seeds: 50, Nodes: 1, Frame: forgetProducer},
+	{Name: "read-uncommitted", Doc: "what is not on disk counts as committed", Seeds: 20, Nodes: 1, Config: config.Static{"log.ack.durability": "memory"}},
+	{Name: "followers-lie", Doc: "followers say that everything they have is on stable storage", Seeds: 300, Nodes: 3, Between: followersLie},
+	{Name: "no-divergence", Doc: "followers do not say what the last record they have is", Seeds: 50, Nodes: 3, Between: noDivergence},
+	{Name: "unclean-elections", Doc: "replicas that lack records may lead", Seeds: 50, Nodes: 3, Config: config.Static{"unclean.leader.election.enable": "true"}},
+	{Name: "no-truncation", Doc: "torn ends of files are not cut off", Seeds: 200, Nodes: 1, Disk: &Lies{Truncate: true}},
 }
 
 // Lies are what a planted disk says without doing it.
@@ -140,6 +149,33 @@ func acksOne(frame []byte) []byte {
 		binary.BigEndian.PutUint16(frame[at:], 1)
 	}
 	return frame
+}
+
+// followersLie has followers claim that the disk has whatever they have.
+func followersLie(request kmsg.Request) {
+	switch r := request.(type) {
+	case *wire.ProgressRequest:
+		for i := range r.Partitions {
+			r.Partitions[i].Durable = 1 << 40
+		}
+	case *kmsg.FetchRequest:
+		for i := range r.Topics {
+			for j := range r.Topics[i].Partitions {
+				r.Topics[i].Partitions[j].UnknownTags.Set(wire.DurableTag, binary.BigEndian.AppendUint64(nil, 1<<40))
+			}
+		}
+	}
+}
+
+// noDivergence keeps leaders from finding out that a follower's log is not a beginning of theirs.
+func noDivergence(request kmsg.Request) {
+	if r, ok := request.(*kmsg.FetchRequest); ok {
+		for i := range r.Topics {
+			for j := range r.Topics[i].Partitions {
+				r.Topics[i].Partitions[j].LastFetchedEpoch = -1
+			}
+		}
+	}
 }
 
 // forgetProducer makes every batch one that no idempotent producer wrote.

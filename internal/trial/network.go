@@ -82,6 +82,9 @@ func (n *network) Call(to peer.Address, lane peer.Lane, request kmsg.Request, an
 		}
 		n.lines[key] = k
 	}
+	if m := n.life.t.o.Mutant; m != nil && m.Between != nil {
+		m.Between(request)
+	}
 	c := &crossing{line: k, request: request, answered: answered}
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, int32(len(k.pending)))[4:]
 	k.pending = append(k.pending, c)

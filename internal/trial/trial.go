@@ -144,6 +144,9 @@ func (t *trial) live() {
 	t.runUntil(length, func() bool { return false })
 	t.heal()
 	t.wellAgain(t.quiet, "the last fault", t.restless)
+	if t.clustered() {
+		t.agree()
+	}
 	t.lastRites()
 }
 
@@ -184,6 +187,9 @@ func (t *trial) wellAgain(well func() bool, since string, restless func() string
 
 // drawNodes is how many nodes there are.
 func (t *trial) drawNodes() int {
+	if m := t.o.Mutant; m != nil {
+		return m.Nodes
+	}
 	if t.o.Nodes > 0 {
 		return t.o.Nodes
 	}
@@ -249,7 +255,7 @@ func (t *trial) heal() {
 
 // quiet reports whether the node serves and every client has come to its end.
 func (t *trial) quiet() bool {
-	if !t.serving() {
+	if !t.serving() || !t.inSync() {
 		return false
 	}
 	for _, a := range t.actors {
@@ -276,6 +282,9 @@ func (t *trial) restless() string {
 		if !h.serves() {
 			names = append(names, fmt.Sprintf("node %d does not serve", n))
 		}
+	}
+	if !t.inSync() {
+		names = append(names, "not all replicas are in sync")
 	}
 	for _, a := range t.actors {
 		if !a.idle() {
