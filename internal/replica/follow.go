@@ -237,5 +237,24 @@ func (p *Partition) appendFetched(log *storage.Log, data []byte) (wrote bool, er
 	for _, b := range batches {
 		stats.BytesReplicated.Add(int64(len(b)))
 	}
+	start := log.End()
+	if first := batches[0]; log.LogStart() == start && first.BaseOffset() < start && first.LastOffset() >= start {
+		return true, p.beginWithin(log, batches, start)
+	}
 	return true, log.AppendAsFollower(p.manager.now(), batches)
+}
+
+// beginWithin makes an empty log begin with a batch of which only the end is wanted: the leader's log begins within it, because the
+// records before that were deleted.
+func (p *Partition) beginWithin(log *storage.Log, batches []record.Batch, start int64) error {
+	base := batches[0].BaseOffset()
+	if err := log.Restart(base); err != nil {
+		return err
+	}
+	p.savedStart = base
+	if err := log.AppendAsFollower(p.manager.now(), batches); err != nil {
+		return err
+	}
+	p.manager.starts.add(p)
+	return log.DeleteRecordsBefore(start)
 }

@@ -1,32 +1,32 @@
 package trial
 
 import (
+	"fmt"
+
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/record"
 )
 
-// inSync reports whether every partition has a leader and all its replicas in sync, as every node knows.
-func (t *trial) inSync() bool {
+// outOfSync names a partition that has no leader, or not all its replicas in sync, as far as some node knows; "" for none.
+func (t *trial) outOfSync() (which string) {
+	if !t.clustered() {
+		return ""
+	}
 	for _, h := range t.hosts {
-		if !t.clustered() {
-			return true
-		}
 		if !h.serves() {
-			return false
+			continue
 		}
-		well := true
 		h.life.node.Image().Topics(func(topic *metadata.Topic) bool {
 			for _, p := range topic.Partitions {
-				well = well && p.Leader != kafka.NoNode && len(p.ISR) == len(p.Replicas)
+				if p.Leader == kafka.NoNode || len(p.ISR) < len(p.Replicas) {
+					which = fmt.Sprintf("%s-%d on host %d", topic.Name, p.Number, h.number)
+				}
 			}
-			return well
+			return which == ""
 		})
-		if !well {
-			return false
-		}
 	}
-	return true
+	return which
 }
 
 // agree compares what the replicas of a topic hold, batch by batch, below the least high watermark that any of them knows

@@ -30,6 +30,7 @@ type place struct {
 	kafka.TopicPartition
 	next  int64
 	lane  *lane
+	seeks bool // its beginning is being looked for: until then it is not fetched
 	told  bool // the session knows the place
 	found map[int64]string
 	// begin is the log start offset that was seen last, and mark the high watermark, with the connection it came on.
@@ -69,8 +70,14 @@ func (c *consumer) start() {
 
 // seek looks for the beginning of a partition.
 func (c *consumer) seek(p *place, then func()) {
+	if p.lane != nil {
+		c.endSession(p.lane)
+		p.lane = nil
+	}
+	p.seeks = true
 	trimmed := c.t.shadow.part(p.Topic, p.Partition).trimmed
 	c.listOffset(p.TopicPartition, -2, func(start int64, ok bool) {
+		p.seeks = false
 		if !ok {
 			c.again(func() { c.seek(p, then) })
 			return
@@ -128,7 +135,7 @@ func (c *consumer) idle() bool {
 // fetchAll has every place fetched from its leader.
 func (c *consumer) fetchAll() {
 	for _, p := range c.places {
-		if p.next >= 0 && (p.lane == nil || !p.lane.flying) {
+		if p.next >= 0 && !p.seeks && (p.lane == nil || !p.lane.flying) {
 			c.assign(p)
 		}
 	}
@@ -261,7 +268,6 @@ func (c *consumer) outOfRange(p *place, from int64) {
 	life := c.from.life
 	c.seek(p, func() {
 		c.t.expect(p.next > from || c.from.life != life || !c.t.leads(life, p.TopicPartition), "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
-		c.endSession(p.lane)
 		c.fetchAll()
 	})
 }

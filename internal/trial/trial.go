@@ -255,7 +255,7 @@ func (t *trial) heal() {
 
 // quiet reports whether the node serves and every client has come to its end.
 func (t *trial) quiet() bool {
-	if !t.serving() || !t.inSync() {
+	if !t.serving() || t.outOfSync() != "" {
 		return false
 	}
 	for _, a := range t.actors {
@@ -283,8 +283,8 @@ func (t *trial) restless() string {
 			names = append(names, fmt.Sprintf("node %d does not serve", n))
 		}
 	}
-	if !t.inSync() {
-		names = append(names, "not all replicas are in sync")
+	if which := t.outOfSync(); which != "" {
+		names = append(names, "the replicas of "+which+" are not in sync")
 	}
 	for _, a := range t.actors {
 		if !a.idle() {
