@@ -150,6 +150,7 @@ func (d *Directory) checkpoint() error {
 			return d.failed(err)
 		}
 	}
+	d.wrote(points, starts, marks, cleaned)
 	for _, l := range d.Logs() {
 		if point, ok := points[l.tp]; ok {
 			l.recoverable.Store(point)

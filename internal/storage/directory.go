@@ -76,8 +76,11 @@ type Directory struct {
 	mu                             sync.Mutex
 	logs                           map[kafka.TopicPartition]*Log
 	points, starts, marks, cleaned offsets // of logs not opened yet, as the last process wrote them
-	deleted                        []deletion
-	badFiles                       map[string]int64 // files that could not be read, and when (ms)
+	// written are the partitions that the checkpoint files speak of. A log that is made under the name of one that was deleted must
+	// not be taken for it: before that, the files are written anew.
+	written  map[kafka.TopicPartition]bool
+	deleted  []deletion
+	badFiles map[string]int64 // files that could not be read, and when (ms)
 
 	flusher flusher
 }
@@ -154,6 +157,7 @@ func (d *Directory) start() error {
 		}
 		*file.values = values
 	}
+	d.wrote(d.points, d.starts, d.marks, d.cleaned)
 	names, err := d.fs.List(d.path)
 	if err != nil {
 		return err
@@ -161,9 +165,33 @@ func (d *Directory) start() error {
 	for _, name := range names {
 		if folder, ok := strings.CutSuffix(name, "/"); ok && strings.HasSuffix(folder, deletedSuffix) {
 			d.deleted = append(d.deleted, deletion{name: path.Join(d.path, folder), folder: true})
+			d.forgetDeleted(folder, names)
 		}
 	}
 	return nil
+}
+
+// wrote notes what the checkpoint files speak of.
+func (d *Directory) wrote(files ...offsets) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.written = map[kafka.TopicPartition]bool{}
+	for _, values := range files {
+		for tp := range values { // any order
+			d.written[tp] = true
+		}
+	}
+}
+
+// forgetDeleted forgets what the checkpoint files say of a log whose folder was renamed out of the way, unless another has been made
+// under its name since.
+func (d *Directory) forgetDeleted(folder string, names []string) {
+	name := folder[:max(strings.LastIndexByte(folder, '.'), 0)]
+	if tp, ok := parseFolder(name); ok && !slices.Contains(names, name+"/") {
+		for _, values := range []offsets{d.points, d.starts, d.marks, d.cleaned} {
+			delete(values, tp)
+		}
+	}
 }
 
 // identify reads or makes meta.properties, and counts the start in it.

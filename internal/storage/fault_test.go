@@ -350,3 +350,39 @@ func TestBatchThatCannotBeDecodedHarmsNobodyElse(t *testing.T) {
 	}
 	r.Release()
 }
+
+// TestALogMadeUnderTheNameOfADeletedOneIsNotTakenForIt cuts the power at each point after a log was deleted and another made under
+// its name: the new one has less than the checkpoints said of the old one, and is whole all the same.
+func TestALogMadeUnderTheNameOfADeletedOneIsNotTakenForIt(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		rt, disk, d, l := fresh(t, DefaultOptions())
+		for range 60 {
+			mustAppend(t, l, 0, batch(1, keyed{"a", "v"}))
+		}
+		if err := l.sync(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.DeleteLog(l); err != nil {
+			t.Fatal(err)
+		}
+		if again {
+			fresh, _, err := d.OpenLog(orders, ordersA, DefaultOptions())
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustAppend(t, fresh, 0, batch(1, keyed{"a", "v"}))
+		}
+		after := disk.Crash(rt.Rand())
+		d, err := OpenDirectory(rt, after, "/logs", DirectoryConfig{NodeID: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, report, err := d.OpenLog(orders, ordersA, DefaultOptions())
+		if err != nil || report.Damaged || l.Offline() {
+			t.Errorf("made again %v: %+v, %v", again, report, err)
+		}
+	}
+}

@@ -139,6 +139,9 @@ func (o *opening) create() error {
 
 func (o *opening) tryCreate() error {
 	l, fs := o.log, o.log.dir.fs
+	if err := o.disown(); err != nil {
+		return err
+	}
 	if err := fs.MkdirAll(l.path); err != nil {
 		return err
 	}
@@ -149,6 +152,21 @@ func (o *opening) tryCreate() error {
 		return err
 	}
 	return fs.SyncDir(l.dir.path)
+}
+
+// disown makes sure that the checkpoint files do not speak of an earlier log of this name, which was deleted: after a crash, what
+// that one had would be missed in this one.
+func (o *opening) disown() error {
+	d := o.log.dir
+	d.mu.Lock()
+	known := d.written[o.log.tp]
+	d.mu.Unlock()
+	if !known || o.durable > 0 || o.start > 0 {
+		return nil // none, or one that was not deleted and is gone
+	}
+	d.checkpointing.Lock()
+	defer d.checkpointing.Unlock()
+	return d.checkpoint()
 }
 
 func (l *Log) writeTopicID() error {
