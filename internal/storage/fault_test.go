@@ -376,11 +376,7 @@ func TestALogMadeUnderTheNameOfADeletedOneIsNotTakenForIt(t *testing.T) {
 			mustAppend(t, fresh, 0, batch(1, keyed{"a", "v"}))
 		}
 		after := disk.Crash(rt.Rand())
-		d, err := OpenDirectory(rt, after, "/logs", DirectoryConfig{NodeID: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, report, err := d.OpenLog(orders, ordersA, DefaultOptions())
+		l, report, err := openDirectory(t, rt, after).OpenLog(orders, ordersA, DefaultOptions())
 		if err != nil || report.Damaged || l.Offline() {
 			t.Errorf("made again %v: %+v, %v", again, report, err)
 		}
