@@ -1,8 +1,9 @@
-// Package trial is a whole node through its worst days, judged by what its clients were promised.
+// Package trial is whole clusters through their worst days, judged by what their clients were promised.
 //
-// One seed is one life story: a node on a disk in memory, clients that speak the protocol to it by frames, and faults:
-// crashes, power cuts at any write, syncs that fail, full and slow disks, clocks that jump, connections that break. A
-// shadow remembers what was acknowledged and what was read, and complains when the node contradicts it.
+// One seed is one life story: one to seven nodes on disks in memory, clients that speak the protocol to them by frames, and
+// faults: crashes, power cuts at any write, syncs that fail, full and slow disks, clocks that jump, connections that break,
+// networks that are cut, slow and split, processes that pause. A shadow remembers what was acknowledged and what was read, and
+// complains when a node contradicts it; at the end all replicas must be in sync and the same.
 //
 // It promises that a seed tells the same story each time, so that a failure is found again by its number; and that a
 // complaint is about a promise that the node broke, never about one that it did not make.
