@@ -279,8 +279,8 @@ func (a *App) welcome() {
 	for {
 		select {
 		case t := <-a.ready:
-			if _, wanted := a.starting[t.id]; !wanted {
-				continue // it was taken away meanwhile
+			if t.wanted.Err() != nil {
+				continue // it was taken away meanwhile, and may be starting anew
 			}
 			delete(a.starting, t.id)
 			a.tasks[t.id] = t

@@ -29,8 +29,10 @@ type ErrorPolicy struct {
 	DeadLetters string
 }
 
-// SkipAlways and DeadLetterAlways are policies for any of the three questions (Java's LogAndContinue handlers).
-func SkipAlways(*Failure) Reaction       { return Skip }
+// SkipAlways answers any of the three questions with [Skip] (Java's LogAndContinue handlers).
+func SkipAlways(*Failure) Reaction { return Skip }
+
+// DeadLetterAlways answers any of the three questions with [DeadLetter].
 func DeadLetterAlways(*Failure) Reaction { return DeadLetter }
 
 // A Failure is a record that could not be processed: where, and why. Key and Value are the bytes of the record that the

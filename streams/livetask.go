@@ -12,6 +12,7 @@ import (
 // liveTask is a task that an app runs: its inputs, in order of time, and where it stands in them.
 type liveTask struct {
 	*Task
+	wanted   context.Context // ends when the task is taken away before it was ready
 	queues   map[partition]*queue
 	buffered int
 	idleAt   time.Time // since when it has had records, but not of all inputs

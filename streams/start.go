@@ -51,7 +51,7 @@ func (a *App) newTask(ctx context.Context, id TaskID) (*liveTask, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &liveTask{Task: task, out: out, queues: map[partition]*queue{}}
+	t := &liveTask{Task: task, wanted: ctx, out: out, queues: map[partition]*queue{}}
 	for _, p := range a.layout.partitionsOf(id) {
 		t.queues[p] = &queue{next: -1, committed: -1}
 	}

@@ -50,11 +50,10 @@ type streamJoin[K, V1, V2, R any] struct {
 
 func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w JoinWindow, kind joinKind, join func(K, opt[V1], opt[V2]) R, opts []Option) *Stream[K, R] {
 	b, o := left.b, optionsOf(opts)
-	name := o.name
 	if w.Before+w.After < 0 || w.Grace < 0 {
 		b.fail("a join window cannot end before it begins: %+v", w)
 	}
-	left, right = alignJoin(left, right, name, kind)
+	left, right = alignJoin(left, right, o.name, kind)
 	keys := left.keys
 	if keys == nil {
 		keys = right.keys
@@ -62,52 +61,61 @@ func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w 
 	j := &streamJoin[K, V1, V2, R]{kind: kind, before: w.Before.Milliseconds(), after: w.After.Milliseconds(), grace: w.Grace.Milliseconds(),
 		keys: needSerde(b, keys, "the join"), lefts: needSerde(b, left.values, "the join"), rights: needSerde(b, right.values, "the join"), join: join}
 
+	names := nameJoin(b, o, kind)
+	retention := j.before + j.after + j.grace
+	addDuplicates(b, names.thisStore, j.keys, j.lefts, retention)
+	addDuplicates(b, names.otherStore, j.keys, j.rights, retention)
+	var sharedStores []string
+	if kind != innerJoin {
+		j.shared = names.shared
+		addUnmatched(b, names.shared)
+		sharedStores = []string{names.shared}
+	}
+	thisWindow := addJoinWindow[K, V1](b, names.thisWindow, left.node, names.thisStore)
+	otherWindow := addJoinWindow[K, V2](b, names.otherWindow, right.node, names.otherStore)
+	this := addNode(b, names.this, []*node{thisWindow}, append([]string{names.otherStore}, sharedStores...), func(t *Task, out *outlet[K, R]) func(*rec[K, V1]) {
+		side := &joinSide[K, V1, V2, R]{task: t, left: true, outer: kind != innerJoin, before: j.before, after: j.after, grace: j.grace,
+			join: func(k K, l opt[V1], r opt[V2]) R { return j.join(k, l, r) }}
+		return startSide(side, out, j, j.lefts, names.otherStore)
+	})
+	other := addNode(b, names.other, []*node{otherWindow}, append([]string{names.thisStore}, sharedStores...), func(t *Task, out *outlet[K, R]) func(*rec[K, V2]) {
+		side := &joinSide[K, V2, V1, R]{task: t, outer: kind == outerJoin, before: j.after, after: j.before, grace: j.grace,
+			join: func(k K, r opt[V2], l opt[V1]) R { return j.join(k, l, r) }}
+		return startSide(side, out, j, j.rights, names.thisStore)
+	})
+	merge := addNode(b, names.merge, []*node{this, other}, nil, func(t *Task, out *outlet[K, R]) func(*rec[K, R]) { return out.forward })
+	b.copartitioned(left.node, right.node)
+	return &Stream[K, R]{b: b, node: merge, keys: keys}
+}
+
+// joinNames are the names of a join's nodes and stores.
+type joinNames struct {
+	thisWindow, otherWindow, this, other, merge string
+	thisStore, otherStore, shared               string
+}
+
+func nameJoin(b *Builder, o options, kind joinKind) (n joinNames) {
 	thisPrefix, otherPrefix := "KSTREAM-JOINTHIS-", "KSTREAM-JOINOTHER-"
-	thisSuffix, otherSuffix := "-this-join", "-other-join"
-	sharedSuffix := "-left-shared-join"
+	thisSuffix, otherSuffix, sharedSuffix := "-this-join", "-other-join", "-left-shared-join"
 	if kind != innerJoin {
 		otherPrefix, otherSuffix = "KSTREAM-OUTEROTHER-", "-outer-other-join"
 	}
 	if kind == outerJoin {
 		thisPrefix, thisSuffix, sharedSuffix = "KSTREAM-OUTERTHIS-", "-outer-this-join", "-outer-shared-join"
 	}
-	thisWindowed := b.suffixed(name, "-this-windowed", "KSTREAM-WINDOWED-")
-	otherWindowed := b.suffixed(name, "-other-windowed", "KSTREAM-WINDOWED-")
-	thisStore, otherStore := b.next(thisPrefix), b.next(otherPrefix)
-	thisName, otherName := thisStore, otherStore
-	shared := "KSTREAM-OUTERSHARED-" + thisStore[len(thisPrefix):] + "-store"
-	if name != "" {
-		thisName, otherName = name+thisSuffix, name+otherSuffix
+	n.thisWindow = b.suffixed(o.name, "-this-windowed", "KSTREAM-WINDOWED-")
+	n.otherWindow = b.suffixed(o.name, "-other-windowed", "KSTREAM-WINDOWED-")
+	n.this, n.other = b.next(thisPrefix), b.next(otherPrefix)
+	n.thisStore, n.otherStore, n.shared = n.this, n.other, "KSTREAM-OUTERSHARED-"+n.this[len(thisPrefix):]
+	if o.name != "" {
+		n.this, n.other = o.name+thisSuffix, o.name+otherSuffix
 	}
 	if o.storeName != "" {
-		thisStore, otherStore, shared = o.storeName+thisSuffix, o.storeName+otherSuffix, o.storeName+sharedSuffix+"-store"
+		n.thisStore, n.otherStore, n.shared = o.storeName+thisSuffix, o.storeName+otherSuffix, o.storeName+sharedSuffix
 	}
-	mergeName := b.suffixed(name, "-merge", "KSTREAM-MERGE-")
-	thisStore, otherStore = thisStore+"-store", otherStore+"-store"
-	retention := j.before + j.after + j.grace
-	addDuplicates(b, thisStore, j.keys, j.lefts, retention)
-	addDuplicates(b, otherStore, j.keys, j.rights, retention)
-	var sharedStores []string
-	if kind != innerJoin {
-		j.shared = shared
-		addUnmatched(b, shared)
-		sharedStores = []string{shared}
-	}
-	thisWindow := addJoinWindow[K, V1](b, thisWindowed, left.node, thisStore)
-	otherWindow := addJoinWindow[K, V2](b, otherWindowed, right.node, otherStore)
-	this := addNode(b, thisName, []*node{thisWindow}, append([]string{otherStore}, sharedStores...), func(t *Task, out *outlet[K, R]) func(*rec[K, V1]) {
-		side := &joinSide[K, V1, V2, R]{task: t, left: true, outer: kind != innerJoin, before: j.before, after: j.after, grace: j.grace,
-			join: func(k K, l opt[V1], r opt[V2]) R { return j.join(k, l, r) }}
-		return startSide(side, out, j, j.lefts, otherStore)
-	})
-	other := addNode(b, otherName, []*node{otherWindow}, append([]string{thisStore}, sharedStores...), func(t *Task, out *outlet[K, R]) func(*rec[K, V2]) {
-		side := &joinSide[K, V2, V1, R]{task: t, outer: kind == outerJoin, before: j.after, after: j.before, grace: j.grace,
-			join: func(k K, r opt[V2], l opt[V1]) R { return j.join(k, l, r) }}
-		return startSide(side, out, j, j.rights, thisStore)
-	})
-	merge := addNode(b, mergeName, []*node{this, other}, nil, func(t *Task, out *outlet[K, R]) func(*rec[K, R]) { return out.forward })
-	b.copartitioned(left.node, right.node)
-	return &Stream[K, R]{b: b, node: merge, keys: keys}
+	n.thisStore, n.otherStore, n.shared = n.thisStore+"-store", n.otherStore+"-store", n.shared+"-store"
+	n.merge = b.suffixed(o.name, "-merge", "KSTREAM-MERGE-")
+	return n
 }
 
 // alignJoin repartitions the sides whose keys may have changed.

@@ -38,9 +38,11 @@ type Buffer struct {
 // Unbounded holds back whatever it takes.
 func Unbounded() Buffer { return Buffer{records: math.MaxInt, bytes: math.MaxInt64} }
 
-// MaxRecords holds back at most n rows, MaxBytes at most that many bytes of them. A buffer that is full stops the task with
-// an error, which is Java's shutDownWhenFull, unless it may emit early.
+// MaxRecords holds back at most n rows. A buffer that is full stops the task with an error, which is Java's shutDownWhenFull,
+// unless it may emit early.
 func MaxRecords(n int) Buffer { return Buffer{records: n, bytes: math.MaxInt64} }
+
+// MaxBytes holds back at most n bytes of rows, counted as Java counts them.
 func MaxBytes(n int64) Buffer { return Buffer{records: math.MaxInt, bytes: n} }
 
 // And is a buffer with both limits; it may emit early if one of them may.
