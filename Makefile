@@ -5,10 +5,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FLAGS   := -trimpath -ldflags "-s -w -X github.com/gregorhq/gregor/internal/cli.version=$(VERSION)"
 N       ?= 1000
 SECONDS_EACH ?= 60
+DURATION ?= 20m
 
 export CGO_ENABLED = 0
 
-.PHONY: help build run test race lint fuzz trial trial-mutants compat bench cross clean
+.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat bench cross clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +39,10 @@ trial: ## live N (1000) simulated lives of a node, each twice
 
 trial-mutants: ## find every bug that is planted on purpose
 	$(GO) run ./cmd/trial -mutants
+
+chaos: build ## hurt a cluster of real processes for DURATION (20m), with faults drawn from SEED (random)
+	$(GO) build -o bin/chaos ./chaos
+	bin/chaos -duration $(DURATION) -seed $(or $(SEED),0) $(CHAOS_FLAGS)
 
 compat: build ## run foreign clients and their suites against a node; CASES=name,… selects, QUICK=1 takes one case per client
 	compat/run

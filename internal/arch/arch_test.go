@@ -30,7 +30,7 @@ var lines = [][]string{
 }
 
 // outside stands beside the house: it drives built binaries or only clients, and no room imports it.
-var outside = []string{"arch", "compat", "bench", "examples", "scripts"}
+var outside = []string{"arch", "compat", "bench", "chaos", "examples", "scripts"}
 
 // edges may touch the world: goroutines, channels, clocks, chance, files, sockets.
 var edges = []string{"loop", "vfs", "server", "peer", "streams", "connect", "console", "schemaregistry",
