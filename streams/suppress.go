@@ -120,7 +120,7 @@ func (s *suppressed[K, V]) view() view[K, V] {
 		state, rows := stateOf[*bufferState[K, V]](t, s.store), behind.open(t)
 		return getFunc[K, V](func(key K) stamped[V] {
 			if _, r := state.rows.Get(encoded(state.keys, key)); r != nil {
-				return stamped[V]{decode(state.values, state.nulls, r.Prior), r.Time}
+				return stamped[V]{decode(state.values, state.nulls, r.Prior), -1} // its time is not known any more
 			}
 			return rows.get(key)
 		})

@@ -84,6 +84,9 @@ func deriveTable[K, V, V2 any](t *Table[K, V], o options, prefix string, values 
 	if d.store != "" {
 		handle.addTo(t.b, d.store, "")
 	}
+	if skipNothing { // knowing what a row was saves tombstones for rows that were not there, if that costs nothing
+		d.old = t.impl.sendOld(false)
+	}
 	d.node = addNode(t.b, name, []*node{t.node}, nil, func(task *Task, out *outlet[K, change[V2]]) func(*update[K, V]) {
 		row := derivedRows[K, V, V2]{table: d, compute: compute(task, &place{task, d.node}), out: out, skipNothing: skipNothing}
 		if d.store != "" {
@@ -117,8 +120,8 @@ func (d derivedRows[K, V, V2]) process(r *update[K, V]) {
 	default:
 		was = d.compute(r.key.v, c.old)
 	}
-	if d.skipNothing && d.table.old && !now.ok && !was.ok {
-		return
+	if d.skipNothing && d.table.old && !now.ok && !was.ok && !d.table.parent.impl.versioned() {
+		return // of a versioned table even this says that what was before is over
 	}
 	if d.state != nil {
 		var kept bool
