@@ -139,7 +139,8 @@ func (d *Directory) checkpoint() error {
 		if to := l.cleanedTo.Load(); to > 0 {
 			cleaned[l.tp] = to
 		}
-		l.checkpointed.Store(durable) // before anything is written: what is on disk is no more than this
+		// What is on disk is no more than this, whether or not it is written. A full disk may keep what was more.
+		l.checkpointed.Store(max(l.checkpointed.Load(), durable))
 	}
 	d.keepUnopened(points, starts, marks, cleaned)
 	for _, file := range []struct {
@@ -154,6 +155,7 @@ func (d *Directory) checkpoint() error {
 	for _, l := range d.Logs() {
 		if point, ok := points[l.tp]; ok {
 			l.recoverable.Store(point)
+			l.checkpointed.Store(point)
 		}
 	}
 	return nil

@@ -382,3 +382,34 @@ func TestALogMadeUnderTheNameOfADeletedOneIsNotTakenForIt(t *testing.T) {
 		}
 	}
 }
+
+// TestARestartThatAFullDiskPutOffLeavesNoDamage begins a log anew while the disk is full, so that the checkpoints that have to come
+// before it cannot be written, again when there is space, and has the power go at once.
+func TestARestartThatAFullDiskPutOffLeavesNoDamage(t *testing.T) {
+	rt, memory := newStage(1), vfs.NewMemory()
+	disk := vfs.NewFaulty(memory)
+	d := openDirectory(t, rt, disk)
+	l, _ := openLog(t, d, DefaultOptions())
+	for range 60 {
+		mustAppend(t, l, 0, batch(1, keyed{"a", "v"}))
+	}
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Add(vfs.Rule{Op: "write", Name: recoveryPointFile + "*", Err: vfs.ErrNoSpace})
+	disk.Add(vfs.Rule{Op: "create", Name: recoveryPointFile + "*", Err: vfs.ErrNoSpace})
+	if err := l.Restart(2); err == nil {
+		t.Fatal("a log was begun anew although the checkpoints could not be written")
+	}
+	disk.Clear()
+	if err := l.Restart(2); err != nil {
+		t.Fatal(err)
+	}
+	again, report, err := openDirectory(t, rt, memory.Crash(rt.Rand())).OpenLog(orders, ordersA, DefaultOptions())
+	if err != nil || report.Damaged || again.Offline() {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
