@@ -119,6 +119,9 @@ func run(ctx context.Context, o options) (count int, err error) {
 	violations = append(violations, c.problems...)
 	c.mu.Unlock()
 	report(os.Stdout, w, n.faults, violations, until)
+	if network != nil {
+		fmt.Println(network)
+	}
 	if len(violations) > 0 || o.keep {
 		if err := w.history.write(filepath.Join(folder, "history.jsonl")); err != nil {
 			fmt.Fprintln(os.Stderr, "chaos: the history could not be written:", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ type nemesis struct {
 	faults  []fault
 }
 
-var processFaults = []string{"kill", "pause", "restart", "all"}
+var processFaults = []string{"kill", "pause", "restart", "all", "replace"}
 var networkFaults = []string{"cut", "one-way", "slow"}
 
 // run hurts and heals until ctx ends. It leaves the network healed and every node running.
@@ -105,6 +106,8 @@ func (n *nemesis) inflict(ctx context.Context, kind string) error {
 		n.cluster.killAll()
 		n.wait(ctx, 100*time.Millisecond, 2*time.Second)
 		return n.cluster.heal()
+	case "replace":
+		return n.replace(ctx)
 	case "cut", "one-way", "slow":
 		return n.hurtNetwork(ctx, kind)
 	}
@@ -124,6 +127,34 @@ func (n *nemesis) rollingRestart(ctx context.Context) error {
 		if err != nil {
 			return nil // another fault is in the way: that one is to end first
 		}
+	}
+	return nil
+}
+
+// replace gives a node an empty disk, when all others have what it had, and waits until it has everything again: until then the loss of
+// another disk could be one too many.
+func (n *nemesis) replace(ctx context.Context) error {
+	victim := n.victim()
+	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	err := n.cluster.inSync(waiting)
+	cancel()
+	if err != nil {
+		n.say("node %d keeps its disk: %v", victim.id, err)
+		return nil
+	}
+	n.say("kill -9 of node %d, and an empty disk", victim.id)
+	n.cluster.kill(victim)
+	if err := os.RemoveAll(victim.data); err != nil {
+		return err
+	}
+	n.wait(ctx, 100*time.Millisecond, 3*time.Second)
+	if err := n.cluster.start(victim, false); err != nil {
+		return err
+	}
+	waiting, cancel = context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := n.cluster.inSync(waiting); err != nil && ctx.Err() == nil {
+		n.cluster.problem("not-replaced", "node %d, a minute after it was started with an empty disk: %v", victim.id, err)
 	}
 	return nil
 }
@@ -194,7 +225,7 @@ func (n *nemesis) hurtNetwork(ctx context.Context, kind string) error {
 func (n *nemesis) also() string {
 	var all []string
 	for _, kind := range processFaults {
-		if slices.Contains(n.kinds, kind) {
+		if kind != "replace" && slices.Contains(n.kinds, kind) {
 			all = append(all, kind)
 		}
 	}

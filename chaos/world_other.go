@@ -1,10 +1,12 @@
+//go:build !linux
+
 package main
 
 import "errors"
 
 func newWorld(o options) (world, links, error) {
 	if !o.loopback {
-		return nil, nil, errors.New("only -loopback is there so far: make chaos CHAOS_FLAGS=-loopback")
+		return nil, nil, errors.New("network namespaces and TUN are Linux's: here there is only -loopback")
 	}
 	l, err := newLoopback(o.nodes)
 	return l, nil, err
