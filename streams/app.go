@@ -28,7 +28,8 @@ type Config struct {
 	MaxTaskIdle time.Duration
 	// Workers is how many tasks run at once; GOMAXPROCS if 0 (num.stream.threads).
 	Workers int
-	// EmitEvery limits how often results of closed windows and unmatched records of joins are looked for; a second if 0.
+	// EmitEvery limits how often results of closed windows and unmatched records of joins are looked for; a second if 0, at each
+	// record if negative.
 	EmitEvery time.Duration
 	// SessionTimeout is how long an instance may be silent before its tasks go to others (session.timeout.ms); 8 seconds if 0,
 	// where Java has 45: tasks that stand still cost more than tasks that move.
@@ -50,8 +51,11 @@ func (c Config) withDefaults() Config {
 	if c.Workers <= 0 {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
-	if c.EmitEvery == 0 {
+	switch {
+	case c.EmitEvery == 0:
 		c.EmitEvery = time.Second
+	case c.EmitEvery < 0:
+		c.EmitEvery = 0
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 8 * time.Second

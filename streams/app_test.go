@@ -221,7 +221,7 @@ func TestFinalResultsAreSentOnceAcrossARestart(t *testing.T) {
 		table := streams.ReduceWindows(g, func(a, v string) string { return a + v }, streams.Window("w", plain, plain))
 		streams.ToStreamByKey(table, func(w streams.Windowed[string]) string { return fmt.Sprint(w.Key, w.Start.UnixMilli()) }).To(topicOf("out"))
 	}
-	first := c.run(streams.Config{EmitEvery: time.Nanosecond}, build)
+	first := c.run(streams.Config{EmitEvery: -1}, build)
 	for i, v := range []string{"a", "b", "c", "d"} {
 		c.send("in", "k", v, int64(i*5))
 	}
@@ -229,7 +229,7 @@ func TestFinalResultsAreSentOnceAcrossARestart(t *testing.T) {
 	c.flush()
 	c.table("out", map[string]string{"k0": "ab", "k10": "cd"})
 	first.end()
-	c.run(streams.Config{EmitEvery: time.Nanosecond}, build)
+	c.run(streams.Config{EmitEvery: -1}, build)
 	c.send("in", "k", "late", 12) // its window was sent
 	c.send("in", "k", "f", 22)
 	c.send("in", "k", "g", 30)

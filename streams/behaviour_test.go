@@ -37,7 +37,8 @@ func run(t *testing.T, config streams.TaskConfig, build func(b *streams.Builder)
 func TestMistakesAreReportedTogetherWithFileAndLine(t *testing.T) {
 	b := streams.NewBuilder()
 	s := streams.From(b, words)
-	streams.From(b, words, streams.Name("other"))
+	streams.TableFrom(b, words)
+	streams.From(b, streams.NewTopic("words", serde.String, serde.Int64))
 	s.To(answers, streams.Name("twice"))
 	s.To(answers, streams.Name("twice"))
 	type secret struct{}
@@ -50,7 +51,7 @@ func TestMistakesAreReportedTogetherWithFileAndLine(t *testing.T) {
 		t.Fatal("the topology was built")
 	}
 	for _, want := range []string{
-		"topic words is read already", "twice: the name is taken", "needs a serde for streams_test.secret", "cannot advance by 10ms",
+		"topic words is read already", "words is read with other types", "twice: the name is taken", "needs a serde for streams_test.secret", "cannot advance by 10ms",
 		"cannot be emitted early", "only a table of windows", "the store is a streams.KVStore[string,int64]",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -80,7 +80,9 @@ type node struct {
 	where    string
 	start    func(t *Task, at *place)
 	reset    StartFrom
-	grace    int64 // of a window aggregation, for suppress
+	shared   bool         // a source that streams of the same topic may have in common
+	carries  reflect.Type // the records of a source
+	grace    int64        // of a window aggregation, for suppress
 	hasGrace bool
 }
 

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"time"
@@ -40,11 +41,15 @@ func FromTopics[K, V any](b *Builder, topics []Topic[K, V], opts ...Option) *Str
 	}
 	s := &Stream[K, V]{b: b, keys: topics[0].keys, values: topics[0].values}
 	name := b.named(o.name, "KSTREAM-SOURCE-")
-	if n := b.topics[names[0]]; n != nil && slices.Equal(n.topics, names) && len(n.children) > 0 && !n.tableOnly() {
+	if n := b.topics[names[0]]; n != nil && n.shared && slices.Equal(n.topics, slices.Sorted(slices.Values(names))) {
+		if carries := reflect.TypeFor[rec[K, V]](); n.carries != carries {
+			b.fail("topic %s is read with other types already: %s", names[0], n.where)
+		}
 		s.node = n // the same topic twice is one source, as in Java
 		return s
 	}
 	s.node = addSource(b, name, names, topics[0])
+	s.node.shared = true
 	return s
 }
 
@@ -56,14 +61,13 @@ func FromPattern[K, V any](b *Builder, pattern *regexp.Regexp, topic Topic[K, V]
 	return &Stream[K, V]{b: b, node: n, keys: topic.keys, values: topic.values}
 }
 
-// tableOnly reports whether a source feeds a table; a stream cannot share it.
-func (n *node) tableOnly() bool { return n.kind == sourceNode && n.internal }
-
 func addSource[K, V any](b *Builder, name string, topics []string, topic Topic[K, V]) *node {
-	n := &node{name: name, kind: sourceNode, topics: slices.Sorted(slices.Values(topics)), reset: topic.reset}
+	n := &node{name: name, kind: sourceNode, topics: slices.Sorted(slices.Values(topics)), reset: topic.reset,
+		carries: reflect.TypeFor[rec[K, V]]()}
 	for _, t := range topics {
 		if other := b.topics[t]; other != nil {
 			b.fail("topic %s is read already: %s", t, other.where)
+			continue
 		}
 		b.topics[t] = n
 	}
