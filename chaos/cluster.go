@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
@@ -57,7 +59,8 @@ type cluster struct {
 	binary string
 	folder string
 	nodes  []*node
-	admin  *kadm.Client
+	client *kgo.Client
+	admin  *kadm.Client // on client
 
 	mu       sync.Mutex
 	problems []violation // a node that ended by itself, or did not when it should
@@ -217,16 +220,12 @@ func (c *cluster) killAll() {
 	}
 }
 
-// inSync waits until every replica of every partition is in sync and every node is there.
+// inSync waits until every node says that every replica of every partition is in sync and every node is there. One node's word would not
+// do: it may not have heard yet of what has just happened.
 func (c *cluster) inSync(ctx context.Context) error {
 	last := errors.New("nobody answered")
 	for {
-		asking, cancel := context.WithTimeout(ctx, 3*time.Second)
-		metadata, err := c.admin.Metadata(asking)
-		cancel()
-		if err == nil {
-			err = c.lacking(metadata)
-		}
+		err := c.lacking(ctx)
 		if err == nil {
 			return nil
 		}
@@ -241,14 +240,29 @@ func (c *cluster) inSync(ctx context.Context) error {
 	}
 }
 
-func (c *cluster) lacking(metadata kadm.Metadata) error {
-	if len(metadata.Brokers) != len(c.nodes) {
-		return fmt.Errorf("%d of %d nodes are there", len(metadata.Brokers), len(c.nodes))
+func (c *cluster) lacking(ctx context.Context) error {
+	for _, n := range c.nodes {
+		if err := c.lackingAt(ctx, n); err != nil {
+			return fmt.Errorf("node %d: %w", n.id, err)
+		}
 	}
-	for _, t := range metadata.Topics.Sorted() {
-		for _, p := range t.Partitions.Sorted() {
+	return nil
+}
+
+func (c *cluster) lackingAt(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	response, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, c.client.Broker(n.id))
+	if err != nil {
+		return err
+	}
+	if len(response.Brokers) != len(c.nodes) {
+		return fmt.Errorf("%d of %d nodes are there", len(response.Brokers), len(c.nodes))
+	}
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
 			if p.Leader < 0 || len(p.ISR) != len(p.Replicas) {
-				return fmt.Errorf("partition %d of %s: leader %d, replicas %v, in sync %v: %v", p.Partition, t.Topic, p.Leader, p.Replicas, p.ISR, p.Err)
+				return fmt.Errorf("partition %d of %s: leader %d, replicas %v, in sync %v, error %d", p.Partition, *t.Topic, p.Leader, p.Replicas, p.ISR, p.ErrorCode)
 			}
 		}
 	}

@@ -104,7 +104,7 @@ func run(ctx context.Context, o options) (count int, err error) {
 		return 0, err
 	}
 	defer client.Close()
-	c.admin = kadm.NewClient(client)
+	c.client, c.admin = client, kadm.NewClient(client)
 	if err := c.found(ctx, o.partitions); err != nil {
 		return 0, fmt.Errorf("%w; the last that node 0 said: %s", err, tail(c.log(c.nodes[0])))
 	}
