@@ -62,8 +62,10 @@ func TestSessionEpochsBeginAnewAtOne(t *testing.T) {
 // Where there is no room for a session the client is told id 0, and goes on without one.
 func TestSessionsAreBounded(t *testing.T) {
 	s := newSessions(loop.Real(), 2)
-	if begin(s, 2) == 0 || begin(s, 2) == 0 {
-		t.Fatal("no session where there is room")
+	for range 2 {
+		if begin(s, 2) == 0 {
+			t.Fatal("no session where there is room")
+		}
 	}
 	if id := begin(s, 1); id != 0 || s.Len() != 2 {
 		t.Fatalf("session %d, of %d", id, s.Len())

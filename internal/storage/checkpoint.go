@@ -124,6 +124,7 @@ func (d *Directory) checkpoint() error {
 		return kafka.KafkaStorageError
 	}
 	points, starts, marks, cleaned := offsets{}, offsets{}, offsets{}, offsets{}
+	gone := d.deletedFolders()
 	for _, l := range d.Logs() {
 		durable := l.durable.Load() // before the epochs: the file has all that start below it
 		if err := l.writeEpochs(); err != nil {
@@ -152,6 +153,7 @@ func (d *Directory) checkpoint() error {
 		}
 	}
 	d.wrote(points, starts, marks, cleaned)
+	d.unmentioned(gone)
 	for _, l := range d.Logs() {
 		if point, ok := points[l.tp]; ok {
 			l.recoverable.Store(point)
@@ -159,6 +161,28 @@ func (d *Directory) checkpoint() error {
 		}
 	}
 	return nil
+}
+
+// deletedFolders are the folders of logs that were deleted.
+func (d *Directory) deletedFolders() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	folders := map[string]bool{}
+	for _, gone := range d.deleted {
+		folders[gone.name] = gone.folder
+	}
+	return folders
+}
+
+// unmentioned notes that the checkpoint files do not speak of these logs any more.
+func (d *Directory) unmentioned(folders map[string]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.deleted {
+		if gone := &d.deleted[i]; gone.folder && folders[gone.name] {
+			gone.written = true
+		}
+	}
 }
 
 // keepUnopened copies what the last process wrote of logs that this one has not opened.

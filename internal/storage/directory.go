@@ -93,6 +93,9 @@ type deletion struct {
 	folder  bool
 	dueMs   int64
 	covered bool // by the checkpoint that comes before the removal
+	// A folder goes in two steps: its files, and its name when the checkpoint files do not speak of its log any more. Until then
+	// the name tells that they speak of one that was deleted.
+	emptied, written bool
 }
 
 // OpenDirectory locks a directory, makes it if it is missing, and counts the start.
@@ -482,13 +485,14 @@ func (d *Directory) RemoveDeleted(nowMs int64) error {
 	}
 	now := d.short()
 	isDue := func(gone deletion) bool { return gone.covered && (gone.dueMs <= nowMs || now) }
-	isFolder := func(gone deletion) bool { return gone.folder && isDue(gone) }
+	isFolder := func(gone deletion) bool { return gone.folder && isDue(gone) && (gone.written || !gone.emptied) }
+	isFile := func(gone deletion) bool { return !gone.folder && isDue(gone) }
 	folders, files := false, false
 	d.mu.Lock()
 	for i := range d.deleted {
 		d.deleted[i].covered = true
 		folders = folders || isFolder(d.deleted[i])
-		files = files || !d.deleted[i].folder && isDue(d.deleted[i])
+		files = files || isFile(d.deleted[i])
 	}
 	d.mu.Unlock()
 	// Nothing rests on a folder that was renamed. It goes first: a checkpoint needs space.
@@ -504,7 +508,7 @@ func (d *Directory) RemoveDeleted(nowMs int64) error {
 	if err := d.Checkpoint(); err != nil {
 		return err
 	}
-	return d.removeAll(isDue)
+	return d.removeAll(isFile)
 }
 
 func (d *Directory) removeAll(isDue func(deletion) bool) error {
@@ -513,6 +517,23 @@ func (d *Directory) removeAll(isDue func(deletion) bool) error {
 			return err
 		}
 	}
+}
+
+// empty removes the files of a folder.
+func (d *Directory) empty(folder string) error {
+	names, err := d.fs.List(folder)
+	if errors.Is(err, vfs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range names {
+		if err == nil {
+			err = d.fs.Remove(path.Join(folder, name))
+		}
+	}
+	if err != nil && !errors.Is(err, vfs.ErrNotExist) {
+		return d.failed(err)
+	}
+	return nil
 }
 
 // removeOne removes the first thing that is due. Nobody can take its name meanwhile.
@@ -529,6 +550,11 @@ func (d *Directory) removeOne(isDue func(deletion) bool) (more bool, err error) 
 		return false, nil
 	}
 	gone := d.deleted[i]
+	if gone.folder && !gone.written {
+		d.deleted[i].emptied = true
+		d.mu.Unlock()
+		return true, d.empty(gone.name)
+	}
 	d.deleted = slices.Delete(d.deleted, i, i+1)
 	d.mu.Unlock()
 	remove := d.fs.Remove

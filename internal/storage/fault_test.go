@@ -104,9 +104,24 @@ func TestFullDiskIsFreedByWhatWasDeleted(t *testing.T) {
 	if err := d.RemoveDeleted(rt.now.UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
+	isFolder := func(n string) bool { return n[len(n)-1] == '/' }
 	names, err := disk.List("/data")
-	if err != nil || slices.ContainsFunc(names, func(n string) bool { return n[len(n)-1] == '/' }) || len(*deaths) > 0 {
-		t.Fatal(names, err, *deaths)
+	if err != nil || len(*deaths) > 0 {
+		t.Fatal(err, *deaths)
+	}
+	if files, err := disk.List("/data/" + names[slices.IndexFunc(names, isFolder)]); err != nil || len(files) > 0 {
+		t.Fatal("what was deleted still takes space: ", files, err)
+	}
+	// The name goes when there is space to write that it is gone.
+	disk.Clear()
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveDeleted(rt.now.UnixMilli() + 60_000); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := disk.List("/data"); err != nil || slices.ContainsFunc(names, isFolder) {
+		t.Fatal(names, err)
 	}
 }
 

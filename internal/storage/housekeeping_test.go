@@ -140,6 +140,9 @@ func TestDeletedLogsAreGoneAndTheirNameIsFree(t *testing.T) {
 	}
 	mustAppend(t, l, 0, batch(1, keyed{"a", "b"}))
 	rt.run()
+	if err := d.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
 	if err := d.RemoveDeleted(rt.now.UnixMilli() + 60_000); err != nil {
 		t.Fatal(err)
 	}
