@@ -34,7 +34,7 @@ lint: ## gofmt, vet and staticcheck
 fuzz: ## run every fuzz target for SECONDS_EACH seconds (60)
 	scripts/fuzz $(SECONDS_EACH)
 
-trial: ## live N (1000) simulated lives of a node, each twice
+trial: ## live N (1000) simulated lives of clusters of 1 to 7 nodes, each twice
 	$(GO) run ./cmd/trial -n $(N)
 
 trial-mutants: ## find every bug that is planted on purpose

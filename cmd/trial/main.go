@@ -1,4 +1,4 @@
-// Command trial lives simulated lives of a node, seed after seed, each twice, and says what promise was broken.
+// Command trial lives simulated lives of clusters, seed after seed, each twice, and says what promise was broken.
 //
 // It seeds the chance that raft draws from crypto/rand, so that a seed is one story.
 package main
