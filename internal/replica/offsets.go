@@ -23,7 +23,8 @@ type FoundOffset struct {
 
 var nothingFound = FoundOffset{-1, -1, -1}
 
-// OffsetFor finds an offset by a timestamp, or by one of the special ones.
+// OffsetFor finds an offset by a timestamp, or by one of the special ones. It is kafka.OffsetNotAvailable where a leader that
+// has just been elected does not know yet whether that offset is committed.
 func (p *Partition) OffsetFor(timestamp int64, clientEpoch int32, committed bool) (FoundOffset, kafka.ErrorCode) {
 	p.mu.Lock()
 	code, epochStart, epoch := p.leads(clientEpoch), int64(0), p.leaderEpoch
@@ -38,12 +39,14 @@ func (p *Partition) OffsetFor(timestamp int64, clientEpoch int32, committed bool
 	if committed {
 		end = p.LastStableOffset()
 	}
-	if end < epochStart && timestamp != EarliestTimestamp && timestamp != EarliestLocalTimestamp {
-		// A new leader does not know yet what was committed; answering now could go back behind an earlier answer.
-		return nothingFound, kafka.OffsetNotAvailable
-	}
+	// A new leader does not know yet what was committed before it; an answer that depends on that could go back behind an
+	// earlier one (KIP-207).
+	lags := end < epochStart
 	switch timestamp {
 	case LatestTimestamp:
+		if lags {
+			return nothingFound, kafka.OffsetNotAvailable
+		}
 		return FoundOffset{end, -1, epoch}, kafka.None
 	case EarliestTimestamp, EarliestLocalTimestamp:
 		start := log.LogStart()
@@ -53,9 +56,16 @@ func (p *Partition) OffsetFor(timestamp int64, clientEpoch int32, committed bool
 	case EarliestPendingTimestamp:
 		return nothingFound, kafka.None
 	case MaxTimestamp:
+		if lags {
+			return nothingFound, kafka.OffsetNotAvailable
+		}
 		return looked(log.MaxTimestamp(end))
 	}
-	return looked(log.OffsetForTimestamp(timestamp, end))
+	found, ok, err := log.OffsetForTimestamp(timestamp, end)
+	if !ok && err == nil && lags {
+		return nothingFound, kafka.OffsetNotAvailable
+	}
+	return looked(found, ok, err)
 }
 
 func looked(found storage.TimestampOffset, ok bool, err error) (FoundOffset, kafka.ErrorCode) {

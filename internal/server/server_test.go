@@ -28,6 +28,9 @@ func (e *echo) Open(Peer) Session { return &echoSession{echo: e} }
 // bigAnswer is the size of the answer to a request that begins with b.
 const bigAnswer = 64 << 10
 
+// heldFor is how long a request that begins with h waits, as JoinGroup and Fetch do.
+const heldFor = 200 * time.Millisecond
+
 type echoSession struct{ echo *echo }
 
 func (s *echoSession) Request(frame []byte, slot Slot) error {
@@ -40,6 +43,9 @@ func (s *echoSession) Request(frame []byte, slot Slot) error {
 	case 'l':
 		kept := bytes.Clone(frame)
 		time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, func() { slot.Send(answer(slot, kept), nil) })
+	case 'h':
+		kept := bytes.Clone(frame)
+		time.AfterFunc(heldFor, func() { slot.Send(answer(slot, kept), nil) })
 	case 's':
 		slot.Silence()
 	case 'a':
@@ -191,6 +197,10 @@ func TestAnAbortLetsEarlierAnswersOut(t *testing.T) {
 
 func TestIdleConnectionsAreClosedAndWaitingOnesAreNot(t *testing.T) {
 	s, c := start(t, Config{MaxIdle: 20 * time.Millisecond})
+	_, _ = c.Write(frame([]byte("held")))
+	if got := read(t, c); string(got) != "held" {
+		t.Fatalf("%q", got)
+	}
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Fatalf("want EOF, got %v", err)
 	}
