@@ -148,10 +148,11 @@ func (r *request) client() group.Client {
 
 // session is one connection.
 type session struct {
-	api     *API
-	peer    server.Peer
-	drain   *replica.Drain
-	fetches fetchSet
+	api       *API
+	peer      server.Peer
+	drain     *replica.Drain
+	fetches   fetchSet
+	overtaken overtaken
 
 	forwarded bool         // it is of a client of another node
 	broker    kafka.NodeID // that says on it that it lives; NoNode for none

@@ -90,6 +90,9 @@ func (r *produceRequest) stageTopic(parsed *wire.Produce, named wire.ProduceTopi
 			break
 		}
 		count++
+		if topic == nil {
+			r.session.overtaken.note(&r.topics[place], number, records)
+		}
 		if code != kafka.None {
 			r.Refuse(place, number, code, "")
 			continue
@@ -129,8 +132,10 @@ func (r *produceRequest) stagePartition(place int, topic *replica.Topic, number 
 	p := topic.Partition(number)
 	switch {
 	case p == nil && number >= 0 && int(number) < topic.Count():
+		r.session.overtaken.note(&r.topics[place], number, records)
 		r.Refuse(place, number, kafka.NotLeaderOrFollower, "")
 	case p == nil:
+		r.session.overtaken.note(&r.topics[place], number, records)
 		r.Refuse(place, number, kafka.UnknownTopicOrPartition, "")
 	case len(records) < record.HeaderSize:
 		r.Refuse(place, number, kafka.InvalidRecord, "a produce request holds exactly one record batch for each partition")
@@ -142,6 +147,8 @@ func (r *produceRequest) stagePartition(place int, topic *replica.Topic, number 
 		r.Refuse(place, number, kafka.TransactionalIDAuthorizationFailed, "transactions come with a later release")
 	case record.Batch(records).Codec() == record.Zstd && r.version < 7:
 		r.Refuse(place, number, kafka.UnsupportedCompressionType, "zstd needs version 7 of the produce request")
+	case len(r.session.overtaken) > 0 && !r.session.overtaken.allows(&r.topics[place], p, records):
+		r.Refuse(place, number, kafka.OutOfOrderSequenceNumber, "")
 	default:
 		r.Stage(place, p, record.Batch(records), now)
 	}

@@ -275,3 +275,23 @@ func TestCompressionTypeRecompresses(t *testing.T) {
 		}
 	}
 }
+
+// The first batch of a producer comes before the topic does, and the second, sent together with it, after that.
+func TestWhatFollowsABatchThatCameBeforeItsTopicWaitsForIt(t *testing.T) {
+	p := connect(t, gregortest.Start(t))
+	send := func(producer kafka.Producer, sequence int32) int16 {
+		form := record.Plain()
+		form.Producer, form.Sequence = producer, sequence
+		return p.call(produceTo(9, "later", kafka.TopicID{}, 0, batchOf(form, "a"))).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode
+	}
+	one, other := kafka.Producer{ID: 7}, kafka.Producer{ID: 8}
+	want(t, "the first", send(one, 0), kafka.UnknownTopicOrPartition)
+	want(t, "the third", send(one, 2), kafka.UnknownTopicOrPartition)
+	p.createTopic("later", 1)
+	want(t, "another producer's", send(other, 5), kafka.None)
+	want(t, "the second", send(one, 1), kafka.OutOfOrderSequenceNumber)
+	for sequence := range int32(3) {
+		want(t, "all in order", send(one, sequence), kafka.None)
+	}
+	want(t, "a later epoch, which counts anew", send(kafka.Producer{ID: 7, Epoch: 1}, 0), kafka.None)
+}

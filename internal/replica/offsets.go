@@ -93,6 +93,14 @@ func (p *Partition) EpochEnd(epoch, clientEpoch int32) (found int32, end int64, 
 	return found, end, kafka.None
 }
 
+// KnowsProducer reports whether the log, if it is here, remembers an idempotent producer.
+func (p *Partition) KnowsProducer(id int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	log := p.log.Load()
+	return log != nil && log.Knows(id)
+}
+
 // Producers lists the idempotent producers that have written here of late.
 func (p *Partition) Producers() ([]storage.ActiveProducer, kafka.ErrorCode) {
 	p.mu.Lock()
