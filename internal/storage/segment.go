@@ -231,7 +231,9 @@ func (s *segment) unlink() error {
 	return nil
 }
 
-// trimIndexFiles cuts off what a crash has left in the index files behind what is believed of them.
+// trimIndexFiles cuts off what a truncation or a crash has left in the index files behind what is believed of them. It does
+// so durably: the segment grows again, with other batches at other places, and a later crash must not bring back entries for
+// those that are gone.
 func (s *segment) trimIndexFiles() error {
 	for _, file := range []struct {
 		name string
@@ -248,7 +250,9 @@ func (s *segment) trimIndexFiles() error {
 		if err != nil {
 			return err
 		}
-		err = f.Truncate(file.size)
+		if err = f.Truncate(file.size); err == nil {
+			err = f.Sync()
+		}
 		f.Release()
 		if err != nil {
 			return err

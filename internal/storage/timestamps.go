@@ -197,6 +197,19 @@ func (s *segment) largestTime(file vfs.File, size int64) (int64, error) {
 	if err != nil {
 		return -1, err
 	}
+	if n := x.len(); n > 0 {
+		// As always, an entry is believed when the batch is there.
+		e := x.at(n - 1)
+		at, err := lastOffsetAt(file, int64(e.position), size)
+		if err != nil && !errors.Is(err, errCorruptLog) {
+			return -1, err
+		}
+		if err != nil || at != s.base+int64(e.last) {
+			if x, err = s.rebuildIndex(file, size); err != nil {
+				return -1, err
+			}
+		}
+	}
 	largest, last, from := int64(record.NoTimestamp), s.base, int64(0)
 	if n := x.len(); n > 0 {
 		e := x.at(n - 1)
