@@ -288,6 +288,9 @@ func (n *Node) fail(err error) {
 	})
 }
 
+// Quorum is the metadata quorum as this node sees it.
+func (n *Node) Quorum() raft.Status { return n.quorum.Status() }
+
 func (n *Node) describeQuorum() api.QuorumState {
 	s := n.quorum.Status()
 	image := n.publisher.Image()

@@ -26,10 +26,11 @@ type host struct {
 	life   *life
 	skew   time.Duration // how far the wall clock is off
 	slow   float64       // how many times slower the disk is than it should be
+	joins  bool          // on an empty disk it joins the cluster, and does not found one
 }
 
 func newHost(t *trial, number int) *host {
-	return &host{t: t, number: number, memory: vfs.NewMemory(), slow: 1}
+	return &host{t: t, number: number, memory: vfs.NewMemory(), slow: 1, joins: number > 0}
 }
 
 // listens reports whether other nodes can connect.
@@ -82,7 +83,7 @@ func (h *host) start() {
 	h.disk.begin()
 	l.disk = h.filesystem(l)
 	l.network = &network{life: l, lines: map[lineKey]*line{}}
-	if h.number > 0 {
+	if h.joins {
 		formatted, err := node.Formatted(l.disk, dir)
 		if err != nil {
 			l.unopened(err)
@@ -149,7 +150,7 @@ func (l *life) open(admission *node.Admission) {
 
 func (h *host) restartIn(d time.Duration) {
 	h.t.after(d, func() {
-		if h.life == nil {
+		if h.life == nil && h.t.absent != h {
 			h.start()
 		}
 	})

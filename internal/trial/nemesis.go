@@ -25,7 +25,7 @@ var kinds = []func(*nemesis){
 // clusterKinds are those that need several nodes.
 var clusterKinds = []func(*nemesis){
 	(*nemesis).isolate, (*nemesis).cutOneWay, (*nemesis).split, (*nemesis).delay, (*nemesis).pause, (*nemesis).blackout, (*nemesis).isolate,
-	(*nemesis).cutOneWay, (*nemesis).pause,
+	(*nemesis).cutOneWay, (*nemesis).pause, (*nemesis).replace,
 }
 
 func newNemesis(t *trial) *nemesis {

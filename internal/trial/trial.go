@@ -70,6 +70,7 @@ type trial struct {
 
 	cut     map[way]bool          // nothing arrives
 	delayed map[way]time.Duration // everything takes so much longer
+	absent  *host                 // whose disk is being replaced; nil for none
 
 	actors  []actor
 	nemesis *nemesis
