@@ -1,66 +1,94 @@
-# Starts the broker that a case speaks to: Gregor, or Apache Kafka as the judge. Sourced by compat/run.
+# Starts the broker or brokers that a case speaks to: Gregor, or Apache Kafka as the judge. Sourced by compat/run.
 #
 # broker_start NAME SETTINGS NODES exports BOOTSTRAP (host:port), PORT and LOG_DIR, the folder of the folders of partitions.
-# SETTINGS are lines of key=value that win over what every broker is told. With several NODES, BOOTSTRAP is the first.
+# SETTINGS are lines of key=value that win over what every broker is told. With several NODES, BOOTSTRAP is the first and
+# BOOTSTRAPS are all, NODES_DIR has what scripts/keep-running tells of them, and PORTS are their ports.
 
 BROKER=
 BROKER_LOG=/dev/null
 
 # Both are told the same. Kafka's own server.properties sets these for a single node; Gregor needs the first alone.
 settings=$'group.initial.rebalance.delay.ms=0'
-settings_kafka=$'offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1'
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 broker_start() {
 	PORT=$(free_port)
-	BOOTSTRAP=127.0.0.1:$PORT
+	BOOTSTRAP=127.0.0.1:$PORT BOOTSTRAPS=127.0.0.1:$PORT PORTS=$PORT
 	BROKER_LOG=$TEMPORARY/$1.broker.log
-	local data=$TEMPORARY/$1.data told=$settings$'\n'$2 ports=$PORT one _
+	NODES_DIR=$TEMPORARY/$1.data
+	local one _ restart=
+	for _ in $(seq 2 "$3"); do
+		one=$(free_port)
+		PORTS=$PORTS,$one BOOTSTRAPS=$BOOTSTRAPS,127.0.0.1:$one
+	done
+	[ "$3" -eq 1 ] || restart=1
+	LOG_DIR=$NODES_DIR/node-0/logs
+	[ "$AGAINST" = gregor ] || LOG_DIR=$NODES_DIR/node-0/data
+	RESTART=$restart cluster "$NODES_DIR" "$PORTS" "$settings"$'\n'"$2" >"$BROKER_LOG" 2>&1 &
+	BROKER=$!
+	export BOOTSTRAP BOOTSTRAPS PORT PORTS LOG_DIR BROKER_LOG NODES_DIR
+	for one in ${PORTS//,/ }; do wait_for "$one" || return 1; done
+}
+
+# cluster DIR PORTS SETTINGS: nodes in the foreground, in place of the shell: call it in one of its own. FIRST_ID, RACKS,
+# ADVERTISED, INTERNAL and RESTART are those of scripts/start-cluster.
+cluster() {
 	case $AGAINST in
-	gregor)
-		LOG_DIR=$data/node-0/logs
-		for _ in $(seq 2 "$3"); do ports=$ports,$(free_port); done
-		PORTS=$ports DIR=$data CONFIG=$told "$ROOT/scripts/start-cluster" >"$BROKER_LOG" 2>&1 &
-		BROKER=$!
-		;;
-	kafka)
-		LOG_DIR=$data
-		[ -e "$CACHE/java/$KAFKA_VERSION/.done" ] || return 1
-		local properties=$TEMPORARY/$1.properties controller
-		controller=$(free_port)
-		cat >"$properties" <<-END
-			node.id=0
-			process.roles=broker,controller
-			listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$controller
-			controller.listener.names=CONTROLLER
-			controller.quorum.voters=0@127.0.0.1:$controller
-			log.dirs=$data
-			$settings_kafka
-			$told
-		END
-		local jars="$CACHE/java/$KAFKA_VERSION/*"
-		java -cp "$jars" kafka.tools.StorageTool format -t AAAAAAAAQACAAAAAAAAAAA -c "$properties" >>"$BROKER_LOG" 2>&1 || return 1
-		java -Xmx1g -cp "$jars" kafka.Kafka "$properties" >>"$BROKER_LOG" 2>&1 &
-		BROKER=$!
-		;;
-	*)
-		echo "AGAINST is gregor or kafka, and not $AGAINST" >&2
-		return 1
-		;;
+	gregor) PORTS=$2 DIR=$1 CONFIG=$3 exec "$ROOT/scripts/start-cluster" ;;
+	kafka) kafka_cluster "$@" ;;
+	*) echo "AGAINST is gregor or kafka, and not $AGAINST" >&2; return 1 ;;
 	esac
-	export BOOTSTRAP PORT LOG_DIR BROKER_LOG
-	for one in ${ports//,/ }; do wait_for "$one" || return 1; done
+}
+
+# kafka_cluster is the same of Apache Kafka: each node is a broker and votes.
+kafka_cluster() {
+	local dir=$1 ports=(${2//,/ }) internal=(${INTERNAL//,/ }) advertised=(${ADVERTISED//,/ }) racks=(${RACKS//,/ })
+	local first=${FIRST_ID:-0} jars="$CACHE/java/$KAFKA_VERSION/*" count=${#ports[@]} voters= n controllers=()
+	[ -e "$CACHE/java/$KAFKA_VERSION/.done" ] || return 1
+	mkdir -p "$dir"
+	local copies=$((count < 3 ? count : 3))
+	for n in "${!ports[@]}"; do
+		controllers+=("$(free_port)")
+		voters=$voters,$((first + n))@127.0.0.1:${controllers[n]}
+	done
+	local nodes=()
+	for n in "${!ports[@]}"; do
+		local id=$((first + n)) file=$dir/node-$((first + n)).properties
+		cat >"$file" <<-END
+			node.id=$id
+			process.roles=broker,controller
+			listeners=PLAINTEXT://127.0.0.1:${ports[n]},CONTROLLER://127.0.0.1:${controllers[n]}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]}}
+			advertised.listeners=PLAINTEXT://${advertised[n]:-127.0.0.1:${ports[n]}}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]}}
+			listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT
+			${internal[n]:+inter.broker.listener.name=INTERNAL}
+			controller.listener.names=CONTROLLER
+			controller.quorum.voters=${voters#,}
+			log.dirs=$dir/node-$id/data
+			${racks[n]:+broker.rack=${racks[n]}}
+			default.replication.factor=$copies
+			offsets.topic.replication.factor=$copies
+			transaction.state.log.replication.factor=$copies
+			transaction.state.log.min.isr=1
+			share.coordinator.state.topic.replication.factor=$copies
+			share.coordinator.state.topic.min.isr=1
+			$3
+		END
+		java -cp "$jars" kafka.tools.StorageTool format -t AAAAAAAAQACAAAAAAAAAAA -c "$file" || return 1
+		${RESTART:+"$ROOT/scripts/keep-running" "$dir/node-$id"} java -Xmx1g -cp "$jars" kafka.Kafka "$file" &
+		nodes+=($!)
+	done
+	trap 'kill -TERM "${nodes[@]}"; wait; exit' TERM INT HUP
+	wait -n
+	# Without RESTART, the end of one is the end of all.
+	kill -TERM "${nodes[@]}" 2>/dev/null
+	wait
 }
 
 # wait_for PORT: until somebody listens there, or the broker has ended.
 wait_for() {
 	local _
-	for _ in $(seq 300); do
+	for _ in $(seq 600); do
 		(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
 		broker_alive || return 1
 		sleep 0.1
@@ -73,7 +101,7 @@ broker_alive() { [ -n "$BROKER" ] && kill -0 "$BROKER" 2>/dev/null; }
 broker_stop() {
 	[ -n "$BROKER" ] || return 0
 	kill -TERM "$BROKER" 2>/dev/null
-	for _ in $(seq 100); do
+	for _ in $(seq 200); do
 		kill -0 "$BROKER" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -82,4 +110,59 @@ broker_stop() {
 	BROKER=
 	# The data of a case can be large, and its logs tell what went wrong.
 	[ -n "${KEEP:-}" ] || rm -rf "$TEMPORARY"/*.data
+}
+
+# What cases of clusters say to single nodes, which are named by their ids. They run in a shell of their own.
+
+# node_port ID
+node_port() { echo "$PORTS" | cut -d, -f$(($1 - ${FIRST_ID:-0} + 1)); }
+
+# node_down ID [SIGNAL]: ends a node, by KILL unless another signal is named, and keeps it down.
+node_down() {
+	local process _
+	process=$(cat "$NODES_DIR/node-$1.pid")
+	touch "$NODES_DIR/node-$1.down"
+	kill "-${2:-KILL}" "$process"
+	for _ in $(seq 600); do
+		kill -0 "$process" 2>/dev/null || return 0
+		sleep 0.05
+	done
+	die "node $1 does not end"
+}
+
+# node_up ID: starts a node that is down, and waits until it listens.
+node_up() {
+	local _
+	rm -f "$NODES_DIR/node-$1.down"
+	for _ in $(seq 600); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$(node_port "$1")") 2>/dev/null && return 0
+		sleep 0.1
+	done
+	die "node $1 does not start"
+}
+
+# until_true SECONDS COMMAND…: tries it until it succeeds.
+until_true() {
+	local end=$((SECONDS + $1))
+	while ! "${@:2}"; do
+		[ "$SECONDS" -lt "$end" ] || die "not within $1 s: ${*:2}"
+		sleep 0.3
+	done
+}
+
+# serving COUNT: so many nodes serve.
+serving() {
+	[ "$(gregor cluster describe -o json | python3 -c 'import json, sys; print(sum(not b["fenced"] for b in json.load(sys.stdin)["brokers"]))')" = "$1" ]
+}
+
+# in_sync TOPIC: every replica of it is.
+in_sync() {
+	gregor topic describe "$1" -o json | python3 -c 'import json, sys; sys.exit(any(len(p["isr"]) < len(p["replicas"]) for p in json.load(sys.stdin)[0]["partition_list"]))'
+}
+
+# led_by ID TOPIC: the first of a topic's partitions that the node leads.
+led_by() {
+	gregor topic describe "$2" -o json | python3 -c '
+import json, sys
+print(*[p["partition"] for p in json.load(sys.stdin)[0]["partition_list"] if p["leader"] == int(sys.argv[1])][:1])' "$1"
 }

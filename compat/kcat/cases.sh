@@ -5,6 +5,10 @@ kcat_version() { dpkg-query -W -f '${Version}' kcat | sed 's/[-+].*//' >"$WORK/v
 
 case_add kcat kcat - quick install_kcat kcat_basics 120
 case_add kcat-text kcat - quick install_kcat kcat_text 400
+case_add kcat-cluster kcat - quick install_kcat_cluster kcat_cluster 180
+case_nodes kcat-cluster 3
+
+install_kcat_cluster() { install_kcat; install_gregor; }
 
 kcat_basics() {
 	kcat_version
@@ -58,5 +62,42 @@ kcat_text() {
 		kcat -b "$BOOTSTRAP" -P -t "text-$codec" -p 0 -z $codec -l text
 		kcat -b "$BOOTSTRAP" -C -t "text-$codec" -p 0 -o beginning -e -q >back
 		same text back
+	done
+}
+
+# Each of three nodes is killed while it leads what is produced. Every line is there once, in order, for a consumer that reads all
+# the while and for one that reads in the end.
+kcat_cluster() {
+	kcat_version
+	local id partition lines
+	until_true 30 serving 3
+	gregor topic create lines -p 3 -r 3 -c min.insync.replicas=2
+	text text "$(quick 6000000 30000000)"
+	split -n l/3 -d -a 1 text part-
+	lines=$(wc -l <text)
+	for partition in 0 1 2; do
+		kcat -b "$BOOTSTRAPS" -C -t lines -p $partition -o beginning -q -u >reading-$partition 2>reading-$partition.log &
+	done
+	for id in 0 1 2; do
+		partition=$(led_by $id lines)
+		step "kill -9 of node $id, which leads partition $partition, while it is produced to"
+		[ -n "$partition" ] || die "node $id leads nothing"
+		{
+			head -n $((lines / 6)) part-$id
+			node_down $id
+			tail -n +$((lines / 6 + 1)) part-$id
+		} | tee -a "want-$partition" | kcat -b "$BOOTSTRAPS" -P -t lines -p "$partition" -X enable.idempotence=true -X linger.ms=5
+		# Read while the node is down, from those that are left.
+		kcat -b "$BOOTSTRAPS" -C -t lines -p "$partition" -o beginning -e -q >back
+		same "want-$partition" back
+		node_up $id
+		until_true 30 in_sync lines
+	done
+	step "all of it, from all nodes"
+	for partition in 0 1 2; do
+		[ -e "want-$partition" ] || continue
+		kcat -b "$BOOTSTRAPS" -C -t lines -p $partition -o beginning -e -q >back
+		same "want-$partition" back
+		until_true 30 cmp -s "want-$partition" "reading-$partition"
 	done
 }

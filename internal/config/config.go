@@ -236,8 +236,11 @@ func (k *Key) span() string {
 }
 
 func (k *Key) checkWord(value string) error {
-	if k.Valid == "-" {
+	switch k.Valid {
+	case "-":
 		return nil
+	case "replicas":
+		return checkReplica(value)
 	}
 	words, fold := strings.CutPrefix(k.Valid, "~")
 	for word := range strings.SplitSeq(words, "|") {
@@ -246,6 +249,17 @@ func (k *Key) checkWord(value string) error {
 		}
 	}
 	return fmt.Errorf("must be one of %s", strings.ReplaceAll(words, "|", ", "))
+}
+
+// checkReplica checks an element of a list of throttled replicas (KIP-73).
+func checkReplica(value string) error {
+	partition, broker, _ := strings.Cut(value, ":")
+	for _, number := range []string{partition, broker} {
+		if _, err := strconv.ParseUint(number, 10, 31); err != nil && value != "*" {
+			return fmt.Errorf("must be * or a list of PARTITION:BROKER")
+		}
+	}
+	return nil
 }
 
 // checkList refuses elements that are not allowed, empty ones, and ones that come twice (KIP-1161).

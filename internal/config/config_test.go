@@ -41,6 +41,9 @@ func TestValuesAreCheckedByTypeAndRange(t *testing.T) {
 		{"min.cleanable.dirty.ratio", "0.2", true}, {"min.cleanable.dirty.ratio", "1.5", false},
 		{"preallocate", "TRUE", true}, {"preallocate", "yes", false},
 		{"ack.durability", "memory", true}, {"ack.durability", "none", false},
+		{"leader.replication.throttled.replicas", "*", true}, {"leader.replication.throttled.replicas", "0:1,12:3", true},
+		{"follower.replication.throttled.replicas", "", true}, {"follower.replication.throttled.replicas", "0", false},
+		{"follower.replication.throttled.replicas", "0:x", false},
 	} {
 		if err := TopicKey(c.key).Check(c.value); (err == nil) != c.good {
 			t.Errorf("%s=%s: %v", c.key, c.value, err)

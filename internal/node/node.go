@@ -200,7 +200,9 @@ func (n *Node) makeRooms(static config.Layers) {
 		Network: n.o.Peers, Address: n.roster.address, AlterPartition: n.alterPartition,
 		MaxLag: ms(static.Int("replica.lag.time.max.ms")), MaxHold: ms(static.Int("replica.slow.evict.ms")),
 		Fetching: replica.Fetching{Wait: ms(static.Int("replica.fetch.wait.max.ms")), MaxBytes: int32(static.Int("replica.fetch.response.max.bytes")),
-			MaxPartitionBytes: int32(static.Int("replica.fetch.max.bytes"))}})
+			MaxPartitionBytes: int32(static.Int("replica.fetch.max.bytes"))},
+		Quota: replica.QuotaWindow{Count: int(static.Int("replication.quota.window.num")),
+			Size: time.Duration(static.Int("replication.quota.window.size.seconds")) * time.Second}})
 	n.Replicas.Sessions.SetSlots(int(static.Int("max.incremental.fetch.session.cache.slots")))
 	n.publisher = newPublisher(n)
 	n.Groups = group.NewService(rt, groupConfig(static), groupTopics{n.publisher})

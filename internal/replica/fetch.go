@@ -51,6 +51,8 @@ type Fetch struct {
 	stop    func()
 	signals atomic.Int64
 	timeout atomic.Bool
+	// heldBack says that there is more for a follower, which has to wait for its rate.
+	heldBack bool
 }
 
 // Follower is a broker that replicates, and the epoch of its registration.
@@ -98,6 +100,7 @@ func (m *Manager) Fetch(f *Fetch) {
 // read reads every partition, and reports whether the answer should go out as it is.
 func (f *Fetch) read() (answer bool) {
 	f.drop()
+	f.heldBack = false
 	if len(f.Partitions) == 0 {
 		return true
 	}
@@ -135,6 +138,9 @@ func (f *Fetch) finish() {
 	bytes := 0
 	for i := range f.Results {
 		bytes += f.Results[i].Records.Size
+		if f.Follower != nil && f.Results[i].Records.Size > 0 && f.Partitions[i].partition.throttledAsLeader() {
+			f.manager.sent.record(f.manager.rt.Now(), f.Results[i].Records.Size)
+		}
 		if f.Results[i].Error != kafka.None {
 			f.manager.Stats.FailedFetch.Add(1)
 		}
@@ -152,7 +158,11 @@ func (f *Fetch) park() {
 			p.hold(f)
 		}
 	}
-	f.stop = f.manager.after(f.MaxWait, func() {
+	wait := f.MaxWait
+	if f.heldBack {
+		wait = min(wait, throttlePause)
+	}
+	f.stop = f.manager.after(wait, func() {
 		f.timeout.Store(true)
 		f.wake()
 	})

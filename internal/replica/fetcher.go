@@ -53,6 +53,7 @@ type followed struct {
 	since     int       // the fetch that was the first to ask for that: answers to earlier ones are about something else
 	inSession bool
 	notBefore time.Time
+	watermark int64 // of the leader, as it has said last; -1 before that
 }
 
 // flight is one fetch under way.
@@ -76,7 +77,7 @@ func (f *fetcher) take(p *Partition) {
 	if found {
 		f.partitions[at].notBefore = time.Time{}
 	} else {
-		q := &followed{partition: p, key: sessionKey{id: p.TopicID, number: p.TopicPartition.Partition}}
+		q := &followed{partition: p, key: sessionKey{id: p.TopicID, number: p.TopicPartition.Partition}, watermark: -1}
 		f.partitions = slices.Insert(f.partitions, at, q)
 		f.index[q.key] = q
 	}
@@ -151,6 +152,9 @@ func (f *fetcher) request() *kmsg.FetchRequest {
 	fetched := 0
 	for _, q := range f.partitions {
 		at, ok := q.partition.position(f.leader)
+		if ok && !now.Before(q.notBefore) && q.partition.mustWait(at.offset, q.watermark, now) {
+			q.notBefore = now.Add(throttlePause)
+		}
 		if !ok || now.Before(q.notBefore) {
 			if ok && (earliest.IsZero() || q.notBefore.Before(earliest)) {
 				earliest = q.notBefore
@@ -239,14 +243,20 @@ func (f *fetcher) answered(fl *flight, response kmsg.Response, err error) {
 	if fl.session == f.session {
 		f.nameSession(r.SessionID)
 	}
-	paused := f.manager.rt.Now().Add(fetcherPause)
+	now := f.manager.rt.Now()
 	for i := range r.Topics {
 		t := &r.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			q := f.index[sessionKey{id: t.TopicID, number: p.Partition}]
-			if q != nil && q.since <= fl.number && q.partition.take(f.leader, q.asked, p) == takenPause {
-				q.notBefore = paused
+			if q == nil || q.since > fl.number {
+				continue
+			}
+			if q.partition.throttledAsFollower() {
+				f.manager.taken.record(now, len(p.RecordBatches))
+			}
+			if q.watermark = p.HighWatermark; q.partition.take(f.leader, q.asked, p) == takenPause {
+				q.notBefore = now.Add(fetcherPause)
 			}
 		}
 	}

@@ -27,7 +27,11 @@ func (p *Partition) readForFollower(f *Fetch, want *FetchPartition, result *wire
 		p.propose(fire)
 		watermark := p.watermark.Load()
 		result.HighWatermark, result.LastStableOffset = watermark, watermark
-		if end := log.End(); want.Offset < end && (maxBytes > 0 || atLeastOne) {
+		switch end := log.End(); {
+		case want.Offset >= end || maxBytes == 0 && !atLeastOne:
+		case p.holdsBack(f.Follower.ID):
+			f.heldBack = true
+		default:
 			next := p.readRange(log, want, result, maxBytes, end, atLeastOne)
 			p.lead.sent(f.Follower.ID, next)
 		}

@@ -35,6 +35,7 @@ type Settings struct {
 	Memory bool
 	// MinInsync is min.insync.replicas.
 	MinInsync int
+	Throttle  Throttle
 }
 
 // Configs tells what is set for a topic. Package node makes it of the table of keys.
@@ -62,6 +63,8 @@ type Options struct {
 	// keep records from being committed (replica.slow.evict.ms).
 	MaxLag, MaxHold time.Duration
 	Fetching        Fetching
+	// Quota is over what the rates of throttled replicas are measured; the zero value is Kafka's default.
+	Quota QuotaWindow
 }
 
 // Fetching bounds the fetches of a follower.
@@ -100,6 +103,7 @@ type Manager struct {
 	alterPartition func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
 	lag            lag
 	fetching       Fetching
+	sent, taken    *quota // of throttled replicas: to followers, and from leaders
 	proposals      *proposals
 	starts         *starts
 
@@ -151,7 +155,7 @@ func New(o Options) *Manager {
 	m := &Manager{rt: o.Runtime, node: o.Node, directory: o.Directory, logger: o.Logger,
 		delayed: o.Runtime.Loop("delayed"), byName: map[string]*Topic{}, byID: map[kafka.TopicID]*Topic{},
 		network: o.Network, addressOf: o.Address, alterPartition: o.AlterPartition, lag: lag{o.MaxLag, o.MaxHold},
-		fetching: o.Fetching, links: map[kafka.NodeID]*link{}}
+		fetching: o.Fetching, sent: newQuota(o.Quota), taken: newQuota(o.Quota), links: map[kafka.NodeID]*link{}}
 	m.image.Store(metadata.Empty())
 	m.starts = &starts{manager: m, loop: o.Runtime.Loop("log starts"), moved: map[*Partition]bool{}}
 	m.proposals = &proposals{manager: m, loop: o.Runtime.Loop("proposals")}

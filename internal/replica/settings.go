@@ -44,7 +44,13 @@ func SettingsFrom(l config.Layers) Settings {
 		o.FlushMs = math.MaxInt64
 	}
 	return Settings{Storage: o, Limits: limitsOf(o), Memory: l.TopicString("ack.durability") == "memory",
-		MinInsync: int(l.TopicInt("min.insync.replicas"))}
+		MinInsync: int(l.TopicInt("min.insync.replicas")),
+		Throttle: Throttle{
+			Leader:       ParseReplicaSet(l.TopicList("leader.replication.throttled.replicas")),
+			Follower:     ParseReplicaSet(l.TopicList("follower.replication.throttled.replicas")),
+			LeaderRate:   l.Int("leader.replication.throttled.rate"),
+			FollowerRate: l.Int("follower.replication.throttled.rate"),
+		}}
 }
 
 var codecNames = map[string]record.Codec{"producer": record.KeepCodec, "uncompressed": record.Uncompressed,
