@@ -12,6 +12,15 @@ import (
 // DescribeTopicPartitions describes topics page by page, with their eligible leader replicas (KIP-966).
 func handleDescribeTopicPartitions(a *API, r *request) {
 	req := r.body.(*kmsg.DescribeTopicPartitionsRequest)
+	image := a.Image()
+	if slices.ContainsFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return image.Topic(t.Topic) == nil }) {
+		a.whenCurrent(r.session.peer, func() { a.answerDescribeTopicPartitions(r, req) })
+		return
+	}
+	a.answerDescribeTopicPartitions(r, req)
+}
+
+func (a *API) answerDescribeTopicPartitions(r *request, req *kmsg.DescribeTopicPartitionsRequest) {
 	resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
 	image := a.Image()
 	left := int(min(req.ResponsePartitionLimit, int32(a.Layers(image, "").Int("max.request.partition.size.limit"))))

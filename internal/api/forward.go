@@ -154,6 +154,38 @@ func (a *API) ask(peer server.Peer, request kmsg.Request, here, done func()) {
 	a.askUntil(peer, wire.AppendRequest(nil, 0, "", request)[4:], a.Runtime.Now().Add(patience), here, done)
 }
 
+// currentPatience is how long a node that does not know a topic may take to find out whether there is one. Without an active
+// controller it answers what it knows.
+const currentPatience = 250 * time.Millisecond
+
+// whenCurrent runs f when this node has applied what the active controller had applied when it was asked, and so everything that
+// any node had answered to any client before; or when that takes too long. Kafka's brokers answer from what they have, and a
+// client that creates a topic by way of one broker and asks another for it may hear that it does not exist.
+func (a *API) whenCurrent(peer server.Peer, f func()) {
+	if a.Cluster == nil || a.Controller.Active() {
+		f()
+		return
+	}
+	done, stop := false, func() {}
+	once := func() {
+		a.timers.Do(func() {
+			if !done {
+				done = true
+				stop()
+				f()
+			}
+		})
+	}
+	// The answer does not matter, but the offset that comes with it: of what the controller's node had applied.
+	request := kmsg.NewPtrListPartitionReassignmentsRequest()
+	request.Topics = []kmsg.ListPartitionReassignmentsRequestTopic{}
+	frame := wire.AppendRequest(nil, 0, "", request)[4:]
+	a.timers.Do(func() {
+		stop = a.timers.After(currentPatience, once)
+		a.askUntil(peer, frame, a.Runtime.Now().Add(currentPatience), once, once)
+	})
+}
+
 func (a *API) askUntil(peer server.Peer, frame []byte, deadline time.Time, here, done func()) {
 	if a.Cluster == nil || a.Controller.Active() {
 		here()

@@ -31,6 +31,26 @@ func handleMetadata(a *API, r *request) {
 		answerInvalidMetadata(r, req, code)
 		return
 	}
+	if !a.misses(req) {
+		a.answerMetadata(r, req)
+		return
+	}
+	a.whenCurrent(r.session.peer, func() { a.answerMetadata(r, req) })
+}
+
+// misses reports whether a topic is asked for that this node does not know. It may have been created a moment ago, by way of
+// another node.
+func (a *API) misses(req *kmsg.MetadataRequest) bool {
+	image := a.Image()
+	return slices.ContainsFunc(req.Topics, func(t kmsg.MetadataRequestTopic) bool {
+		if t.TopicID != [16]byte{} {
+			return image.TopicByID(t.TopicID) == nil
+		}
+		return t.Topic != nil && image.Topic(*t.Topic) == nil
+	})
+}
+
+func (a *API) answerMetadata(r *request, req *kmsg.MetadataRequest) {
 	missing := a.toCreate(req)
 	// The answer to this request still is UNKNOWN_TOPIC_OR_PARTITION, as Kafka's is: clients ask again. A client that looks
 	// whether a topic is gone, with leave to create it, finds that it is.

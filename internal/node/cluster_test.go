@@ -394,3 +394,84 @@ func TestAClusterThatSuffersComesBack(t *testing.T) {
 		t.Errorf("only %d topics were created", created)
 	}
 }
+
+func TestATopicThatWasCreatedByWayOfOneNodeIsKnownToAll(t *testing.T) {
+	w := three(t, 21)
+	w.join(w.houses[0]) // an observer, which pulls what the others are sent
+	w.agree()
+	for i := range 40 {
+		name := fmt.Sprintf("topic-%d", i)
+		w.far = 1 + (i+1)%4
+		if code := w.createTopic(w.houses[i%4], name, 1); code != kafka.None {
+			t.Fatal(code)
+		}
+		for _, h := range w.houses {
+			if code := w.topicError(h, name); code != kafka.None {
+				t.Fatalf("%v answers %v for a topic that was created by way of %v", h, code, w.houses[i%4])
+			}
+		}
+	}
+	if code := w.topicError(w.houses[1], "no-such-topic"); code != kafka.UnknownTopicOrPartition {
+		t.Errorf("a topic that does not exist: %v", code)
+	}
+	// A node that reaches no controller answers what it knows, soon.
+	var alone *house
+	for _, h := range w.houses {
+		if h == w.active() {
+			continue
+		}
+		if alone == nil {
+			alone = h
+		}
+	}
+	w.cut[w.active().number] = true
+	began := w.world.Now()
+	if code := w.topicError(alone, "no-such-topic"); code != kafka.UnknownTopicOrPartition {
+		t.Errorf("without a controller: %v", code)
+	}
+	if took := w.world.Now().Sub(began); took > time.Second {
+		t.Errorf("without a controller that takes %v", took)
+	}
+}
+
+// topicError is what a node answers in its metadata for a topic, which it is not to create.
+func (t *town) topicError(h *house, name string) kafka.ErrorCode {
+	t.t.Helper()
+	request := kmsg.NewPtrMetadataRequest()
+	request.Version = 9
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &name
+	request.Topics = append(request.Topics, topic)
+	return kafka.ErrorCode(t.ask(h, request).(*kmsg.MetadataResponse).Topics[0].ErrorCode)
+}
+
+func TestLeadersGoBackToFirstReplicasByThemselves(t *testing.T) {
+	for _, enabled := range []string{"true", "false"} {
+		w := newTown(t, 22)
+		w.config = config.Static{"leader.imbalance.check.interval.seconds": "20", "auto.leader.rebalance.enable": enabled}
+		first := w.found()
+		for range 2 {
+			w.until("the node that joins serves", w.join(first).serves)
+		}
+		w.agree()
+		if code := w.createTopic(first, "orders", 3); code != kafka.None {
+			t.Fatal(code)
+		}
+		astray := func() (n int) {
+			for _, p := range first.life.node.Image().Topic("orders").Partitions {
+				if p.Leader != p.Replicas[0] {
+					n++
+				}
+			}
+			return n
+		}
+		w.houses[2].kill()
+		w.until("others lead what it led", func() bool { return astray() > 0 })
+		w.houses[2].start()
+		w.agree()
+		w.world.Run(time.Minute)
+		if n := astray(); (n == 0) != (enabled == "true") {
+			t.Errorf("auto.leader.rebalance.enable=%s: %d partitions are not led by their first replicas", enabled, n)
+		}
+	}
+}

@@ -133,6 +133,14 @@ func (c configs) MinISR(image *metadata.Image, topic string) int {
 	return int(c.layers.of(image, topic).TopicInt("min.insync.replicas"))
 }
 
+// rebalanceEvery is how often leaders go back to first replicas; 0 for never.
+func rebalanceEvery(l config.Layers) time.Duration {
+	if !l.Bool("auto.leader.rebalance.enable") {
+		return 0
+	}
+	return time.Duration(l.Int("leader.imbalance.check.interval.seconds")) * time.Second
+}
+
 func groupConfig(l config.Layers) group.Config {
 	return group.Config{
 		Partitions:             int32(l.Int("offsets.topic.num.partitions")),

@@ -33,6 +33,7 @@ type town struct {
 	houses []*house
 	loss   int           // of 1000 requests, with their connections
 	cut    map[int]bool  // houses that nobody reaches
+	far    int           // the house that what other nodes send reaches late; 0 for none
 	config config.Static // of every node
 }
 
@@ -291,7 +292,11 @@ func (c *conn) send(request kmsg.Request, answered func(kmsg.Response, error)) {
 	one := &call{int32(len(c.pending)) + t.chance.Int32N(1000), request, answered}
 	c.pending = append(c.pending, one)
 	frame := wire.AppendRequest(nil, one.correlation, "node", request)[4:]
-	c.arrival = later(c.arrival.Add(1), t.world.Now().Add(t.delay()))
+	delay := t.delay()
+	if c.from != nil && c.to.house.number == t.far {
+		delay += 30 * time.Millisecond
+	}
+	c.arrival = later(c.arrival.Add(1), t.world.Now().Add(delay))
 	lost := c.from != nil && t.chance.IntN(1000) < t.loss
 	t.world.Schedule(c.arrival.Sub(t.world.Now()), func() {
 		switch {
