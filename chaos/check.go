@@ -1,18 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
-	"time"
 )
 
 // violation is a promise that was broken. Kinds have the names that Jepsen's Kafka workload gives them, where it knows them.
 type violation struct{ Kind, Text string }
-
-// late is how long a commit may take before an earlier try of its request may still be under way on a connection that the client has
-// given up: such a request can arrive after younger commits. Kafka's protocol does not prevent that, so it is no violation.
-const late = time.Second
 
 type checker struct {
 	*history
@@ -45,7 +41,7 @@ func check(h *history) []violation {
 	c.checkOffsets()
 	c.checkPolls()
 	c.checkUnseen()
-	c.checkCommits()
+	c.checkGroups()
 	return c.found
 }
 
@@ -155,7 +151,7 @@ func (c *checker) checkPolls() {
 			before := last[r.Partition]
 			last[r.Partition] = r.Offset
 			if r.Fresh {
-				continue // checkCommits looks at where it starts
+				continue // checkGroups looks at where it starts
 			}
 			if r.Offset <= before {
 				c.report("nonmonotonic-poll", "%s read offset %d of partition %d after offset %d, after %v", reader.Name, r.Offset, r.Partition, before, r.At)
@@ -170,10 +166,7 @@ func (c *checker) checkPolls() {
 func (c *checker) checkUnseen() {
 	readers := map[string]map[place]bool{}
 	for _, reader := range c.Consumers {
-		name := reader.Name
-		if reader.Group {
-			name = "the group"
-		}
+		name := cmp.Or(reader.Group, reader.Name)
 		if readers[name] == nil {
 			readers[name] = map[place]bool{}
 		}
@@ -192,54 +185,7 @@ func (c *checker) checkUnseen() {
 	}
 }
 
-// checkCommits: a member that is given a partition begins where the group has committed, and at the end that is kept.
-func (c *checker) checkCommits() {
-	commits := map[int32][]commit{}
-	for _, one := range c.Commits {
-		commits[one.Partition] = append(commits[one.Partition], one)
-	}
-	// overtaken says whether a commit of this offset may have arrived after younger ones.
-	overtaken := func(partition int32, offset int64) bool {
-		return slices.ContainsFunc(commits[partition], func(one commit) bool {
-			return one.Offset == offset && (!one.Acked || one.Ended-one.Began >= late)
-		})
-	}
-	for _, reader := range c.Consumers {
-		for _, r := range reader.Reads {
-			if !r.Fresh {
-				continue
-			}
-			var least, most int64
-			for _, one := range commits[r.Partition] {
-				if one.Acked && one.Ended < r.Assigned {
-					least = max(least, one.Offset)
-				}
-				if one.Began < r.At {
-					most = max(most, one.Offset)
-				}
-			}
-			if r.Offset < least && !overtaken(r.Partition, r.Offset) {
-				c.report("lost-commit", "%s was given partition %d after %v and began at offset %d: %d was committed", reader.Name, r.Partition, r.Assigned, r.Offset, least)
-			}
-			if r.Offset > most && c.between(r.Partition, most-1, r.Offset) {
-				c.report("poll-skip", "%s was given partition %d after %v and began at offset %d: nobody had committed more than %d", reader.Name, r.Partition, r.Assigned, r.Offset, most)
-			}
-		}
-	}
-	for _, partition := range sortedKeys(commits) {
-		var least int64
-		for _, one := range commits[partition] {
-			if one.Acked {
-				least = max(least, one.Offset)
-			}
-		}
-		if at := c.Committed[partition]; at < least && !overtaken(partition, at) {
-			c.report("lost-commit", "the group has committed %d of partition %d at the end: %d was acknowledged", at, partition, least)
-		}
-	}
-}
-
-func sortedKeys[K int32 | string, V any](m map[K]V) []K {
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	var all []K
 	for key := range m {
 		all = append(all, key)

@@ -9,7 +9,7 @@ import (
 // quiet is a history without an anomaly: two producers, two partitions, a consumer, and a group of two members that changes hands.
 func quiet() *history {
 	h := newHistory()
-	reader, first, second := &consumer{Name: "consumer-0"}, &consumer{Name: "member-0", Group: true}, &consumer{Name: "member-1", Group: true}
+	reader, first, second := &consumer{Name: "consumer-0"}, &consumer{Name: "member-0", Group: groupName}, &consumer{Name: "member-1", Group: groupName}
 	h.Consumers = []*consumer{reader, first, second}
 	for partition := range int32(2) {
 		for offset := range int64(10) {
@@ -25,10 +25,12 @@ func quiet() *history {
 			}
 			one.Fresh, one.Assigned = offset == 0 || offset == 6, at
 			member.Reads = append(member.Reads, one)
-			h.Commits = append(h.Commits, commit{Partition: partition, Offset: offset + 1, Acked: true, Began: at, Ended: at + 1})
+			h.Commits = append(h.Commits, &commit{Group: groupName, Member: member.Name, Partition: partition, Offset: offset + 1, Acked: true, Began: at, Ended: at + 1})
 		}
-		h.Committed[partition] = 10
+		h.Tenures = append(h.Tenures, &tenure{Group: groupName, Member: first.Name, Partition: partition, To: 6 * time.Second},
+			&tenure{Group: groupName, Member: second.Name, Partition: partition, From: 6 * time.Second})
 	}
+	h.Committed[groupName] = map[int32]int64{0: 10, 1: 10}
 	return h
 }
 
@@ -74,7 +76,7 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 		{"a consumer passes over a record", "poll-skip", func(h *history) { drop(h.Consumers[0], 4) }},
 		{"a consumer begins too late", "poll-skip", func(h *history) { drop(h.Consumers[0], 0) }},
 		{"a member begins beyond what was committed", "poll-skip", func(h *history) {
-			h.Commits = slices.DeleteFunc(h.Commits, func(c commit) bool { return c.Offset == 6 })
+			h.Commits = slices.DeleteFunc(h.Commits, func(c *commit) bool { return c.Offset == 6 })
 		}},
 		{"a consumer stops before the end", "unseen", func(h *history) { drop(h.Consumers[0], 19) }},
 		{"no member reads the end", "unseen", func(h *history) { drop(h.Consumers[2], len(h.Consumers[2].Reads)-1) }},
@@ -84,7 +86,21 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 			again.Fresh, again.Assigned, reads[0].Fresh = true, reads[0].Assigned, false
 			h.Consumers[2].Reads = slices.Insert(reads, 0, again)
 		}},
-		{"a commit is gone at the end", "lost-commit", func(h *history) { h.Committed[1] = 8 }},
+		{"a commit is gone at the end", "lost-commit", func(h *history) { h.Committed[groupName][1] = 8 }},
+		{"two producers were told the same offset", "inconsistent-offsets", func(h *history) {
+			h.Log[0] = h.Log[0][:9]
+			h.Sends[9].Offset = 8
+		}},
+		{"a member commits what is another's already", "two-owners", func(h *history) {
+			h.Tenures[0].To = 9 * time.Second
+			h.Commits = append(h.Commits, &commit{Group: groupName, Member: "member-0", Partition: 0, Offset: 7, Acked: true, Began: 8 * time.Second, Ended: 8*time.Second + 1})
+		}},
+		{"a member commits backwards", "commit-backwards", func(h *history) {
+			h.Commits = append(h.Commits, &commit{Group: groupName, Member: "member-1", Partition: 0, Offset: 7, Acked: true, Began: 10 * time.Second, Ended: 10*time.Second + 1})
+		}},
+		{"a group never began", "unseen", func(h *history) {
+			h.Consumers = append(h.Consumers, &consumer{Name: "other-0", Group: "other"})
+		}},
 		{"a client met what it should not", "strange", func(h *history) { h.Strange = append(h.Strange, "a record without a value") }},
 	} {
 		h := quiet()
@@ -97,10 +113,31 @@ func TestCheckFindsWhatIsPlanted(t *testing.T) {
 
 func TestCheckAllowsACommitThatWasOvertaken(t *testing.T) {
 	h := quiet()
-	h.Committed[1] = 8
-	h.Commits = append(h.Commits, commit{Partition: 1, Offset: 8, Began: time.Second, Ended: 5 * time.Second})
+	h.Committed[groupName][1] = 8
+	h.Commits = append(h.Commits, &commit{Group: groupName, Partition: 1, Offset: 8, Began: time.Second, Ended: 5 * time.Second})
 	if found := check(h); len(found) != 0 {
 		t.Fatal(found)
+	}
+}
+
+func TestCheckAllowsAMemberThatBeganAnew(t *testing.T) {
+	h := quiet()
+	// The commit of 10 was not answered for, and the member that took over begins at 8, where an older one that took long put it back.
+	h.Commits = append(h.Commits, &commit{Group: groupName, Member: "member-1", Partition: 1, Offset: 8, Began: time.Second, Ended: 11 * time.Second},
+		&commit{Group: groupName, Member: "member-2", Partition: 1, Offset: 9, Acked: true, Began: 13 * time.Second, Ended: 13*time.Second + 1})
+	h.Tenures = append(h.Tenures, &tenure{Group: groupName, Member: "member-2", Partition: 1, From: 12 * time.Second})
+	h.Committed[groupName][1] = 10
+	if found := check(h); len(found) != 0 {
+		t.Fatal(found)
+	}
+}
+
+func TestAMemberThatStillReadsIsNoSecondOwner(t *testing.T) {
+	h := quiet()
+	h.Tenures[0].To, h.Tenures[0].Lost = 9*time.Second, true
+	h.Commits = append(h.Commits, &commit{Group: groupName, Member: "member-0", Partition: 0, Offset: 7, Began: 8 * time.Second, Ended: 8*time.Second + 1})
+	if found := check(h); len(found) != 0 {
+		t.Fatalf("its commit was refused: %v", found)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ const (
 	groupName = "chaos-group"
 	// inFlight bounds what a producer has not been answered for, in each partition: one that is stuck does not hold up the others.
 	inFlight = 64
+	// franzProducers is how many producers are franz-go's: see produce.
+	franzProducers = 3
 )
 
 // workload is the clients of one run.
@@ -27,6 +30,7 @@ type workload struct {
 	seeds      []string
 	dial       dialer
 	errors     errorCounts
+	foreign    []*foreign
 
 	producing, consuming sync.WaitGroup
 	read                 atomic.Int64 // records, by all consumers
@@ -58,18 +62,26 @@ func (w *workload) client(id string, options ...kgo.Opt) (*kgo.Client, error) {
 	}, options...)...)
 }
 
+// producer is one of three kinds: one that never gives up, one that does after a while and goes on with a new epoch, and one as whoever
+// sets nothing has it.
+func (w *workload) producer(id int32) (*kgo.Client, error) {
+	name := fmt.Sprint("producer-", id)
+	options := []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(2 * time.Millisecond)}
+	switch id % 3 {
+	case 0:
+		// A node that is killed can look like one that wants TLS.
+		options = append(options, kgo.AlwaysRetryEOF(), kgo.ProduceRequestTimeout(5*time.Second))
+	case 1:
+		options = append(options, kgo.RecordDeliveryTimeout(8*time.Second), kgo.ProduceRequestTimeout(5*time.Second))
+	case 2:
+		return kgo.NewClient(append(options, kgo.ClientID(name), kgo.SeedBrokers(w.seeds...), kgo.Dialer(w.dial))...)
+	}
+	return w.client(name, options...)
+}
+
 // produce sends perSecond records, to all partitions in turn, until ctx ends; then it waits until it was answered, or settled ends.
 func (w *workload) produce(ctx, settled context.Context, id int32, perSecond float64) error {
-	options := []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerLinger(2 * time.Millisecond), kgo.ProduceRequestTimeout(5 * time.Second)}
-	if id%2 == 1 {
-		// This one gives up, and goes on with a new epoch.
-		options = append(options, kgo.RecordDeliveryTimeout(8*time.Second))
-	} else {
-		// A node that is killed can look like one that wants TLS.
-		options = append(options, kgo.AlwaysRetryEOF())
-	}
-	client, err := w.client(fmt.Sprint("producer-", id), options...)
+	client, err := w.producer(id)
 	if err != nil {
 		return err
 	}
@@ -112,7 +124,7 @@ func (w *workload) send(client *kgo.Client, v value, waiting *atomic.Int32) {
 			one.Outcome, one.Offset = acked, record.Offset
 		})
 		if err != nil && !errors.Is(err, kgo.ErrClientClosed) {
-			w.errors.add("producer", err)
+			w.errors.add(fmt.Sprint("producer-", v.Producer), err)
 		}
 	})
 }
@@ -162,10 +174,7 @@ func (w *workload) record(into *consumer, fetches kgo.Fetches, fresh map[int32]t
 				w.history.Strange = append(w.history.Strange, fmt.Sprintf("%s, offset %d of partition %d: %v", into.Name, record.Offset, record.Partition, err))
 				return
 			}
-			one := read{Partition: record.Partition, Offset: record.Offset, Value: v, At: at}
-			one.Assigned, one.Fresh = fresh[record.Partition]
-			delete(fresh, record.Partition)
-			into.Reads = append(into.Reads, one)
+			w.history.readBy(into, read{Partition: record.Partition, Offset: record.Offset, Value: v, At: at}, fresh)
 		})
 	})
 	w.read.Add(int64(fetches.NumRecords()))
@@ -189,7 +198,16 @@ func (w *workload) join(ctx context.Context, slot int, chance *rand.Rand) {
 
 func (w *workload) member(ctx context.Context, name string) error {
 	fresh := map[int32]time.Duration{} // under the history's lock
-	into := &consumer{Name: name, Group: true}
+	into := &consumer{Name: name, Group: groupName}
+	ended := func(lost bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+			w.history.do(func() {
+				for _, partition := range gone[topic] {
+					w.history.gone(name, partition, w.history.now(), lost)
+				}
+			})
+		}
+	}
 	client, err := w.client(name, kgo.ConsumerGroup(groupName), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(15*time.Second),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -197,9 +215,11 @@ func (w *workload) member(ctx context.Context, name string) error {
 			w.history.do(func() {
 				for _, partition := range assigned[topic] {
 					fresh[partition] = w.history.now()
+					w.history.assigned(groupName, name, partition, fresh[partition])
 				}
 			})
-		}))
+		}),
+		kgo.OnPartitionsRevoked(ended(false)), kgo.OnPartitionsLost(ended(true)))
 	if err != nil {
 		return err
 	}
@@ -210,28 +230,27 @@ func (w *workload) member(ctx context.Context, name string) error {
 		last := w.record(into, client.PollRecords(polling, 1000), fresh)
 		cancel()
 		if len(last) > 0 {
-			w.commit(client, last)
+			w.commit(client, name, last)
 		}
 		client.AllowRebalance()
 	}
 	return nil
 }
 
-func (w *workload) commit(client *kgo.Client, last []*kgo.Record) {
+func (w *workload) commit(client *kgo.Client, member string, last []*kgo.Record) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	first := 0
+	var commits []*commit
 	w.history.do(func() {
-		first = len(w.history.Commits)
 		for _, record := range last {
-			w.history.Commits = append(w.history.Commits, commit{Partition: record.Partition, Offset: record.Offset + 1, Began: w.history.now()})
+			commits = append(commits, &commit{Group: groupName, Member: member, Partition: record.Partition, Offset: record.Offset + 1, Began: w.history.now()})
 		}
+		w.history.Commits = append(w.history.Commits, commits...)
 	})
 	err := client.CommitRecords(ctx, last...)
 	w.history.do(func() {
-		for i := range last {
-			w.history.Commits[first+i].Acked = err == nil
-			w.history.Commits[first+i].Ended = w.history.now()
+		for _, one := range commits {
+			one.Acked, one.Ended = err == nil, w.history.now()
 		}
 	})
 	if err != nil {
@@ -258,10 +277,7 @@ func (w *workload) caughtUp(ctx context.Context) error {
 func (w *workload) behind() string {
 	furthest := map[string]map[int32]int64{}
 	for _, c := range w.history.Consumers {
-		name := c.Name
-		if c.Group {
-			name = groupName
-		}
+		name := cmp.Or(c.Group, c.Name)
 		if furthest[name] == nil {
 			furthest[name] = map[int32]int64{}
 		}
@@ -279,21 +295,28 @@ func (w *workload) behind() string {
 	return ""
 }
 
-// readCommitted reads what the group has committed into the history.
+// readCommitted reads what every group has committed into the history.
 func (w *workload) readCommitted(ctx context.Context, admin *kadm.Client) error {
-	committed, err := admin.FetchOffsets(ctx, groupName)
-	if err != nil {
-		return err
-	}
-	committed.Each(func(o kadm.OffsetResponse) {
+	for _, c := range w.history.Consumers {
+		if c.Group == "" || w.history.Committed[c.Group] != nil {
+			continue
+		}
+		committed, err := admin.FetchOffsets(ctx, c.Group)
 		if err == nil {
-			err = o.Err
+			err = committed.Error()
 		}
-		if o.Topic == topic && o.Err == nil {
-			w.history.Committed[o.Partition] = o.At
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Group, err)
 		}
-	})
-	return err
+		offsets := map[int32]int64{}
+		committed.Each(func(o kadm.OffsetResponse) {
+			if o.Topic == topic {
+				offsets[o.Partition] = o.At
+			}
+		})
+		w.history.Committed[c.Group] = offsets
+	}
+	return nil
 }
 
 // readLog reads every partition from its start to its end into the history.

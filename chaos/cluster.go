@@ -26,6 +26,8 @@ type world interface {
 	address(node int) string
 	// start starts the command where the node is.
 	start(node int, command *exec.Cmd) error
+	// startClient starts the command where the clients are.
+	startClient(command *exec.Cmd) error
 	dial(ctx context.Context, network, address string) (net.Conn, error)
 	close()
 }
@@ -48,6 +50,7 @@ func newLoopback(nodes int) (*loopback, error) {
 
 func (l *loopback) address(node int) string          { return l.addresses[node] }
 func (l *loopback) start(_ int, cmd *exec.Cmd) error { return cmd.Start() }
+func (l *loopback) startClient(cmd *exec.Cmd) error  { return cmd.Start() }
 func (l *loopback) close()                           {}
 func (l *loopback) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)
@@ -56,6 +59,7 @@ func (l *loopback) dial(ctx context.Context, network, address string) (net.Conn,
 // cluster is the processes of the nodes. Its methods are called from one goroutine.
 type cluster struct {
 	world  world
+	disks  disks // nil: nodes keep their data in folders
 	binary string
 	folder string
 	nodes  []*node
@@ -76,10 +80,14 @@ type node struct {
 	expected *bool
 }
 
-func newCluster(w world, binary, folder string, count int) *cluster {
-	c := &cluster{world: w, binary: binary, folder: folder}
+func newCluster(w world, d disks, binary, folder string, count int) *cluster {
+	c := &cluster{world: w, disks: d, binary: binary, folder: folder}
 	for id := range count {
-		c.nodes = append(c.nodes, &node{id: id, data: filepath.Join(folder, "data-"+strconv.Itoa(id))})
+		n := &node{id: id, data: filepath.Join(folder, "data-"+strconv.Itoa(id))}
+		if d != nil {
+			n.data = filepath.Join(d.folder(id), "data")
+		}
+		c.nodes = append(c.nodes, n)
 	}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,11 +63,24 @@ type read struct {
 }
 
 type commit struct {
+	Group     string        `json:"group"`
+	Member    string        `json:"member"`
 	Partition int32         `json:"partition"`
 	Offset    int64         `json:"offset"`
 	Acked     bool          `json:"acked"`
 	Began     time.Duration `json:"began"`
 	Ended     time.Duration `json:"ended"`
+}
+
+// tenure is the time in which a member had a partition, as far as it knew: from when it was told so until it gave the partition back, or
+// was told that it had lost it. To is 0 as long as it has it.
+type tenure struct {
+	Group     string        `json:"group"`
+	Member    string        `json:"member"`
+	Partition int32         `json:"partition"`
+	From      time.Duration `json:"from"`
+	To        time.Duration `json:"to,omitempty"`
+	Lost      bool          `json:"lost,omitempty"`
 }
 
 type entry struct {
@@ -77,7 +91,7 @@ type entry struct {
 // consumer is one that reads, in the order in which it did.
 type consumer struct {
 	Name  string
-	Group bool
+	Group string // "" for one that reads all partitions by itself
 	Reads []read
 }
 
@@ -85,18 +99,20 @@ type consumer struct {
 type history struct {
 	mu        sync.Mutex
 	began     time.Time
+	clock     int64 // what the monotonic clock said then, in nanoseconds
 	Sends     []*send
 	Consumers []*consumer
-	Commits   []commit
+	Commits   []*commit
+	Tenures   []*tenure
 	Strange   []string // what a client met that no client should, in words
 
 	// Once everything is healed:
-	Log       map[int32][]entry // of every partition, from its start
-	Committed map[int32]int64   // by the group
+	Log       map[int32][]entry          // of every partition, from its start
+	Committed map[string]map[int32]int64 // by every group
 }
 
 func newHistory() *history {
-	return &history{began: time.Now(), Log: map[int32][]entry{}, Committed: map[int32]int64{}}
+	return &history{began: time.Now(), clock: monotonic(), Log: map[int32][]entry{}, Committed: map[string]map[int32]int64{}}
 }
 
 func (h *history) now() time.Duration { return time.Since(h.began) }
@@ -106,6 +122,30 @@ func (h *history) do(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f()
+}
+
+// The methods that follow are to be called under the lock.
+
+// assigned notes that a member has a partition now.
+func (h *history) assigned(group, member string, partition int32, at time.Duration) {
+	h.Tenures = append(h.Tenures, &tenure{Group: group, Member: member, Partition: partition, From: at})
+}
+
+// gone notes that a member has a partition no longer.
+func (h *history) gone(member string, partition int32, at time.Duration, lost bool) {
+	for _, t := range slices.Backward(h.Tenures) {
+		if t.Member == member && t.Partition == partition && t.To == 0 {
+			t.To, t.Lost = at, lost
+			return
+		}
+	}
+}
+
+// readBy notes a read of a consumer. The first of a partition since that was assigned is fresh.
+func (h *history) readBy(c *consumer, r read, fresh map[int32]time.Duration) {
+	r.Assigned, r.Fresh = fresh[r.Partition]
+	delete(fresh, r.Partition)
+	c.Reads = append(c.Reads, r)
 }
 
 // write keeps the history as lines of JSON, for whoever looks for the cause of a violation.
@@ -130,7 +170,10 @@ func (h *history) write(path string) error {
 		}
 	}
 	for _, c := range h.Commits {
-		line("commit", "group", c)
+		line("commit", c.Member, c)
+	}
+	for _, t := range h.Tenures {
+		line("tenure", t.Member, t)
 	}
 	for partition, entries := range h.Log {
 		for _, e := range entries {

@@ -1,15 +1,15 @@
-// Command chaos lives through a bad day with a cluster of real processes: it starts nodes, has clients work, hurts nodes and the
-// network between them, heals all, and checks what the clients saw.
+// Command chaos lives through a bad day with a cluster of real processes: it starts nodes, has clients of three languages work, hurts nodes,
+// their disks and the network between them, heals all, and checks what the clients saw.
 //
 // It promises to end with 0 only if every promise that it checks was kept, with 1 if one was broken, and with 2 if it could not run; and
-// to leave no process, namespace or device behind. It is run by make chaos and by whoever looks for a bug by its seed. It does not
-// cut the power (what a killed process wrote stays in the page cache): cmd/trial does that.
+// to leave no process, namespace, mount or device behind. It is run by make chaos and by whoever looks for a bug by its seed.
 package main
 
 import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	random "math/rand/v2"
@@ -32,6 +32,10 @@ type options struct {
 	partitions int
 	rate       float64
 	faults     string
+	clients    string
+	sources    string
+	cache      string
+	disks      string
 	keep       bool
 }
 
@@ -45,8 +49,21 @@ func main() {
 	flag.IntVar(&o.partitions, "partitions", 6, "how many partitions the topic has")
 	flag.Float64Var(&o.rate, "rate", 600, "records per second, by all producers")
 	flag.StringVar(&o.faults, "faults", "", "only these faults, with commas")
+	flag.StringVar(&o.clients, "clients", "all", "clients of other languages, with commas: rdkafka, java; all that can be built here, or none")
+	flag.StringVar(&o.sources, "sources", "chaos/clients", "where those clients' sources are")
+	flag.StringVar(&o.cache, "cache", "chaos/.cache", "where they are built")
+	flag.StringVar(&o.disks, "disks", "auto", "device: an ext4 on a device that can be hurt; tmpfs: can be full; folder: cannot be hurt; auto: the first that works")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with data, logs and history also where nothing is wrong")
 	flag.Parse()
+	mounting := ownMounts()
+	if mounting != nil && o.disks == "auto" {
+		fmt.Println("disks          are folders:", mounting)
+		o.disks, mounting = "folder", nil
+	}
+	if mounting != nil && o.disks != "folder" {
+		fmt.Fprintln(os.Stderr, "chaos:", mounting)
+		os.Exit(2)
+	}
 	if flag.NArg() > 0 || o.nodes < 3 || o.nodes > 9 || o.partitions < 1 || o.rate <= 0 || o.rate > 100_000 || o.duration <= 0 {
 		fmt.Fprintln(os.Stderr, "chaos: these arguments make no sense; see chaos -help")
 		os.Exit(2)
@@ -79,7 +96,7 @@ func run(ctx context.Context, o options) (count int, err error) {
 		return 0, err
 	}
 	defer place.close()
-	kinds, err := faultKinds(o.faults, network != nil)
+	commands, err := foreigners(o.clients, o.sources, o.cache, os.Stdout)
 	if err != nil {
 		return 0, err
 	}
@@ -94,9 +111,29 @@ func run(ctx context.Context, o options) (count int, err error) {
 			_ = os.RemoveAll(folder)
 		}
 	}()
+	d, err := newDisks(o.disks, folder, o.nodes)
+	switch {
+	case d == nil && err != nil && o.disks != "auto":
+		return 0, err
+	case d == nil && err == nil:
+	case d == nil:
+		fmt.Println("disks          are folders, which cannot be hurt:", err)
+	case err != nil:
+		fmt.Printf("disks          %v, and not devices: %v\n", d, err)
+	default:
+		fmt.Println("disks         ", d)
+	}
+	if d != nil {
+		defer func() { err = errors.Join(err, d.close()) }()
+	}
+	kinds, err := faultKinds(o.faults, network != nil, d)
+	if err != nil {
+		return 0, err
+	}
+	fmt.Printf("clients        franz-go %s\n", strings.Join(sortedKeys(commands), " "))
 	fmt.Printf("seed %d: %d nodes, %v, faults %s\n", o.seed, o.nodes, o.duration, strings.Join(kinds, ", "))
 
-	c := newCluster(place, binary, folder, o.nodes)
+	c := newCluster(place, d, binary, folder, o.nodes)
 	defer c.killAll()
 	w := &workload{history: newHistory(), partitions: int32(o.partitions), seeds: c.addresses(), dial: place.dial}
 	client, err := w.client("admin")
@@ -110,7 +147,8 @@ func run(ctx context.Context, o options) (count int, err error) {
 	}
 
 	n := &nemesis{cluster: c, links: network, chance: random.New(random.NewPCG(o.seed, 1)), now: w.history.now, out: os.Stdout, kinds: kinds}
-	until, err := live(ctx, o, w, n)
+	defer w.endForeign()
+	until, err := live(ctx, o, w, n, commands)
 	if err != nil {
 		return 0, err
 	}
@@ -131,16 +169,22 @@ func run(ctx context.Context, o options) (count int, err error) {
 }
 
 // live has clients work while the nemesis is about, and then everything come to rest. It returns when the producers were told to end.
-func live(ctx context.Context, o options, w *workload, n *nemesis) (until time.Duration, err error) {
+func live(ctx context.Context, o options, w *workload, n *nemesis, commands map[string][]string) (until time.Duration, err error) {
 	producing, stopProducing := context.WithCancel(ctx)
 	defer stopProducing()
 	consuming, stopConsuming := context.WithCancel(ctx)
 	defer stopConsuming()
 	settled, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	const producers = 3
-	for id := range int32(producers) {
-		if err := w.produce(producing, settled, id, o.rate/producers); err != nil {
+	perSecond := o.rate / float64(franzProducers+len(commands))
+	for id := range int32(franzProducers) {
+		if err := w.produce(producing, settled, id, perSecond); err != nil {
+			return 0, err
+		}
+	}
+	for i, name := range sortedKeys(commands) {
+		log := filepath.Join(n.cluster.folder, name+".log")
+		if err := w.startForeign(n.cluster.world, name, commands[name], int32(franzProducers+i), perSecond, o.seed, log); err != nil {
 			return 0, err
 		}
 	}
@@ -168,13 +212,15 @@ func live(ctx context.Context, o options, w *workload, n *nemesis) (until time.D
 	stopProducing()
 	within(ctx, n, time.Minute, "stuck-producer", func(ctx context.Context) error {
 		context.AfterFunc(ctx, giveUp)
+		err := w.settleForeign(ctx)
 		w.producing.Wait()
-		return ctx.Err()
+		return errors.Join(err, ctx.Err())
 	})
 	within(ctx, n, time.Minute, "unreadable-log", w.readLog)
 	within(ctx, n, time.Minute, "stuck-consumer", w.caughtUp)
 	stopConsuming()
 	w.consuming.Wait()
+	w.endForeign()
 	within(ctx, n, 30*time.Second, "unreadable-commits", func(ctx context.Context) error { return w.readCommitted(ctx, n.cluster.admin) })
 	return until, ctx.Err()
 }

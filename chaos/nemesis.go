@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -110,6 +109,8 @@ func (n *nemesis) inflict(ctx context.Context, kind string) error {
 		return n.replace(ctx)
 	case "cut", "one-way", "slow":
 		return n.hurtNetwork(ctx, kind)
+	default:
+		return n.hurtDisk(ctx, kind)
 	}
 	return nil
 }
@@ -142,21 +143,7 @@ func (n *nemesis) replace(ctx context.Context) error {
 		n.say("node %d keeps its disk: %v", victim.id, err)
 		return nil
 	}
-	n.say("kill -9 of node %d, and an empty disk", victim.id)
-	n.cluster.kill(victim)
-	if err := os.RemoveAll(victim.data); err != nil {
-		return err
-	}
-	n.wait(ctx, 100*time.Millisecond, 3*time.Second)
-	if err := n.cluster.start(victim, false); err != nil {
-		return err
-	}
-	waiting, cancel = context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := n.cluster.inSync(waiting); err != nil && ctx.Err() == nil {
-		n.cluster.problem("not-replaced", "node %d, a minute after it was started with an empty disk: %v", victim.id, err)
-	}
-	return nil
+	return n.emptyDisk(ctx, victim)
 }
 
 // hurtNetwork does it for some seconds. Once in three times a process fault comes on top.
@@ -235,11 +222,17 @@ func (n *nemesis) also() string {
 	return all[n.chance.IntN(len(all))]
 }
 
-// faultKinds takes a list with commas, or all that there are.
-func faultKinds(list string, network bool) ([]string, error) {
-	known := processFaults
+// faultKinds takes a list with commas, or all that there are with this network and these disks.
+func faultKinds(list string, network bool, d disks) ([]string, error) {
+	known := slices.Clone(processFaults)
 	if network {
-		known = append(slices.Clone(processFaults), networkFaults...)
+		known = append(known, networkFaults...)
+	}
+	if d != nil {
+		known = append(known, fullFaults...)
+		if d.device(0) != nil {
+			known = append(known, deviceKinds...)
+		}
 	}
 	if list == "" {
 		return known, nil

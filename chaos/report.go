@@ -38,15 +38,57 @@ func pauses(h *history, until time.Duration) []pause {
 	return all
 }
 
-// cause is the fault in which a pause began: the last to begin until a moment later.
-func cause(faults []fault, p pause) string {
-	kind, latest := "none", time.Duration(-1)
-	for _, f := range faults {
-		if f.began <= p.from+500*time.Millisecond && f.began > latest && f.ended+5*time.Second >= p.from {
-			kind, latest = f.kind, f.began
+// cause is the fault in which a pause began: the last to begin until a moment later, or -1.
+func cause(faults []fault, p pause) int {
+	found := -1
+	for i, f := range faults {
+		if f.began <= p.from+500*time.Millisecond && f.ended+5*time.Second >= p.from && (found < 0 || f.began > faults[found].began) {
+			found = i
 		}
 	}
-	return kind
+	return found
+}
+
+// unavailable is, for every kind of fault, how long partitions acknowledged nothing: for each fault of the kind the longest pause of each
+// partition that paused, and for each fault the longest of all, 0 if none paused.
+type unavailable struct{ each, worst []time.Duration }
+
+func unavailability(faults []fault, all []pause) map[string]*unavailable {
+	longest := make([]map[int32]time.Duration, len(faults))
+	for _, p := range all {
+		if i := cause(faults, p); i >= 0 {
+			if longest[i] == nil {
+				longest[i] = map[int32]time.Duration{}
+			}
+			longest[i][p.partition] = max(longest[i][p.partition], p.length())
+		}
+	}
+	kinds := map[string]*unavailable{}
+	for i, f := range faults {
+		u := kinds[f.kind]
+		if u == nil {
+			u = &unavailable{}
+			kinds[f.kind] = u
+		}
+		var worst time.Duration
+		for _, length := range longest[i] { // any order
+			u.each, worst = append(u.each, length), max(worst, length)
+		}
+		u.worst = append(u.worst, worst)
+	}
+	for _, u := range kinds { // any order
+		slices.Sort(u.each)
+		slices.Sort(u.worst)
+	}
+	return kinds
+}
+
+// percentile is of sorted times: the least that so many percent are not longer than.
+func percentile(sorted []time.Duration, percent int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[(len(sorted)*percent+99)/100-1]
 }
 
 // report prints what happened. until is when clients were told to end.
@@ -70,26 +112,7 @@ func report(out io.Writer, w *workload, faults []fault, violations []violation, 
 	fmt.Fprintf(out, "sends          %d acknowledged, %d with an unknown outcome; %d records in the log\n", outcomes[acked], outcomes[unknown]+outcomes[pending], entries)
 	fmt.Fprintf(out, "commits        %d acknowledged, by %d members one after another\n", commits, members(h))
 
-	longest := map[string]pause{}
-	var worst pause
-	for _, p := range pauses(h, until) {
-		kind := cause(faults, p)
-		if p.length() > longest[kind].length() {
-			longest[kind] = p
-		}
-		if p.length() > worst.length() {
-			worst = p
-		}
-	}
-	fmt.Fprintf(out, "longest pause  %.2f s without an acknowledgement, of partition %d after %.1f s\n", worst.length().Seconds(), worst.partition, worst.from.Seconds())
-	counts := map[string]int{}
-	for _, f := range faults {
-		counts[f.kind]++
-	}
-	fmt.Fprintf(out, "faults         %d\n", len(faults))
-	for _, kind := range sortedKeys(counts) {
-		fmt.Fprintf(out, "  %-12s %d, longest pause of a partition that began with one %.2f s\n", kind, counts[kind], longest[kind].length().Seconds())
-	}
+	reportPauses(out, faults, pauses(h, until))
 	w.errors.mu.Lock()
 	for _, text := range sortedKeys(w.errors.counts) {
 		fmt.Fprintf(out, "client error   %d × %s\n", w.errors.counts[text], text)
@@ -110,9 +133,27 @@ func report(out io.Writer, w *workload, faults []fault, violations []violation, 
 	}
 }
 
+// reportPauses prints how long producers were held up, by kinds of faults.
+func reportPauses(out io.Writer, faults []fault, all []pause) {
+	var worst pause
+	for _, p := range all {
+		if p.length() > worst.length() {
+			worst = p
+		}
+	}
+	fmt.Fprintf(out, "longest pause  %.2f s without an acknowledgement, of partition %d after %.1f s\n", worst.length().Seconds(), worst.partition, worst.from.Seconds())
+	fmt.Fprintf(out, "faults         %d; a fault's pause is the longest time in which a partition acknowledged nothing, beginning with the fault\n", len(faults))
+	kinds := unavailability(faults, all)
+	for _, kind := range sortedKeys(kinds) {
+		u := kinds[kind]
+		fmt.Fprintf(out, "  %-10s %4d  pause: median %5.2f s, p99 %5.2f s, max %5.2f s; of each partition that paused: median %5.2f s, p99 %5.2f s\n", kind, len(u.worst),
+			percentile(u.worst, 50).Seconds(), percentile(u.worst, 99).Seconds(), percentile(u.worst, 100).Seconds(), percentile(u.each, 50).Seconds(), percentile(u.each, 99).Seconds())
+	}
+}
+
 func members(h *history) (count int) {
 	for _, c := range h.Consumers {
-		if c.Group {
+		if c.Group != "" {
 			count++
 		}
 	}

@@ -155,6 +155,10 @@ func (n *namespaces) start(node int, command *exec.Cmd) error {
 	return n.in(n.places[node], command.Start)
 }
 
+func (n *namespaces) startClient(command *exec.Cmd) error {
+	return n.in(n.places[len(n.places)-1], command.Start)
+}
+
 // dial makes the connection's socket in the clients' namespace, where it stays. Addresses are numbers: they are not looked up, and dialed by
 // the goroutine that asks.
 func (n *namespaces) dial(ctx context.Context, network, address string) (connection net.Conn, err error) {

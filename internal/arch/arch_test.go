@@ -47,6 +47,7 @@ var vendorHomes = map[string][]string{
 	"github.com/prometheus/":            {"metrics", "daemon"},
 	"github.com/klauspost/compress":     {"record"},
 	"github.com/pierrec/lz4":            {"record"},
+	"github.com/hanwen/go-fuse/":        {"chaos"},
 	"github.com/twmb/franz-go/pkg/kgo":  {"cli", "streams", "connect", "console", "schemaregistry", "connectworker", "gregortest"},
 	"github.com/twmb/franz-go/pkg/kadm": {"cli", "streams", "connect", "console", "schemaregistry", "connectworker", "gregortest"},
 }
