@@ -8,7 +8,8 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
-// mover moves partitions to other nodes, changes its mind, and has leaders elected, as operators do.
+// mover moves partitions to other nodes, changes its mind, has leaders elected, and says who may vote on the metadata, as
+// operators do.
 type mover struct {
 	*client
 	busy bool
@@ -30,9 +31,13 @@ func (m *mover) start() {
 		}
 		m.busy = true
 		tp := kafka.TopicPartition{Topic: topic.name, Partition: int32(m.t.chance.IntN(int(topic.partitions)))}
-		switch m.t.chance.IntN(4) {
+		switch m.t.chance.IntN(6) {
 		case 0:
 			m.elect(tp)
+		case 2:
+			m.bar(int32(m.t.chance.IntN(len(m.t.hosts))))
+		case 3:
+			m.unbar(int32(m.t.chance.IntN(len(m.t.hosts))))
 		case 1:
 			m.reassign(tp, nil) // back to where it was
 		default:
@@ -87,6 +92,42 @@ func (m *mover) elect(tp kafka.TopicPartition) {
 			case kafka.ElectionNotNeeded, kafka.PreferredLeaderNotAvailable:
 			default:
 				m.must(code.Code(), "an election for %s", tp)
+			}
+		}
+		m.start()
+	})
+}
+
+// bar takes a node out of the quorum, which another replaces, or two where the number would be even.
+func (m *mover) bar(node int32) {
+	request := kmsg.NewPtrRemoveRaftVoterRequest()
+	request.VoterID = node
+	m.call(request, 0, func(r kmsg.Response) {
+		if response, ok := r.(*kmsg.RemoveRaftVoterResponse); ok {
+			switch code := kafka.ErrorCode(response.ErrorCode); code {
+			case kafka.None:
+				m.t.done("voters removed", 1)
+			case kafka.VoterNotFound, kafka.InvalidRequest: // it does not vote, or is the only one that could
+			default:
+				m.must(code.Code(), "the removal of voter %d", node)
+			}
+		}
+		m.start()
+	})
+}
+
+// unbar lets a node be a voter again.
+func (m *mover) unbar(node int32) {
+	request := kmsg.NewPtrAddRaftVoterRequest()
+	request.VoterID = node
+	m.call(request, 0, func(r kmsg.Response) {
+		if response, ok := r.(*kmsg.AddRaftVoterResponse); ok {
+			switch code := kafka.ErrorCode(response.ErrorCode); code {
+			case kafka.None:
+				m.t.done("voters let in", 1)
+			case kafka.DuplicateVoter, kafka.VoterNotFound: // it votes; or it is not there yet
+			default:
+				m.must(code.Code(), "the admission of voter %d", node)
 			}
 		}
 		m.start()

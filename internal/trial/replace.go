@@ -53,7 +53,7 @@ func (t *trial) soundQuorum() bool {
 
 // spared reports whether all other nodes serve and know of no partition that a host could be elected for, or that has no leader.
 func (t *trial) spared(gone *host) bool {
-	id, spared := kafka.NodeID(gone.number), true
+	id, spared, led := kafka.NodeID(gone.number), true, false
 	for _, h := range t.hosts {
 		if h == gone {
 			continue
@@ -61,6 +61,7 @@ func (t *trial) spared(gone *host) bool {
 		if !h.serves() {
 			return false
 		}
+		led = led || h.life.node.Quorum().Leads // so that the metadata is there without it
 		h.life.node.Image().Topics(func(topic *metadata.Topic) bool {
 			for _, p := range topic.Partitions {
 				for _, set := range [][]kafka.NodeID{p.ISR, p.ELR, p.LastKnownELR} {
@@ -71,5 +72,5 @@ func (t *trial) spared(gone *host) bool {
 			return spared
 		})
 	}
-	return spared
+	return spared && led
 }
