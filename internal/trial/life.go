@@ -162,6 +162,9 @@ func (l *life) end() {
 		return
 	}
 	l.dead, l.serving = true, false
+	if l.node != nil {
+		l.t.learn(l.node.Image())
+	}
 	if l.host.life == l {
 		l.host.life = nil
 	}

@@ -58,18 +58,24 @@ func (t *trial) leads(l *life, tp kafka.TopicPartition) bool {
 	if !t.clustered() {
 		return true
 	}
-	var newest *metadata.Image
 	for _, h := range t.hosts {
-		if h.listens() && (newest == nil || h.life.node.Image().Offset() > newest.Offset()) {
-			newest = h.life.node.Image()
+		if h.listens() {
+			t.learn(h.life.node.Image())
 		}
 	}
-	if l.dead || newest == nil {
+	if l.dead || t.newest == nil {
 		return false
 	}
-	p := newest.Partition(tp.Topic, tp.Partition)
+	p := t.newest.Partition(tp.Topic, tp.Partition)
 	own := l.node.Image().Partition(tp.Topic, tp.Partition)
 	return p != nil && own != nil && int(p.Leader) == l.host.number && p.LeaderEpoch == own.LeaderEpoch
+}
+
+// learn remembers the newest metadata that any node has had applied: it stays committed when that node dies.
+func (t *trial) learn(image *metadata.Image) {
+	if t.newest == nil || image.Offset() > t.newest.Offset() {
+		t.newest = image
+	}
 }
 
 // coordinates reports whether a life coordinates a group in truth. One that was cut off may not know better, as a coordinator of

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/metadata"
 	"github.com/gregorhq/gregor/internal/sim"
 )
 
@@ -70,6 +71,7 @@ type trial struct {
 
 	cut     map[way]bool          // nothing arrives
 	delayed map[way]time.Duration // everything takes so much longer
+	newest  *metadata.Image       // that is committed, as far as was seen
 	absent  *host                 // whose disk is being replaced; nil for none
 
 	actors  []actor
