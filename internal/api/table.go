@@ -60,6 +60,7 @@ var nodeTable = []row{
 	{key: 62, min: 0, max: 4, handle: handleController, between: true},
 	{key: 63, min: 0, max: 1, handle: handleController, between: true},
 	{key: 67, min: 0, max: 0, handle: handleController, between: true},
+	{key: 73, min: 0, max: 0, handle: handleController, between: true},
 	{key: wire.KeyProgress, handle: handleProgress, between: true},
 	{key: wire.KeyRaft, handle: handleRaft, between: true},
 	{key: wire.KeyFetchMetadata, handle: handleFetchMetadata, between: true},

@@ -30,6 +30,8 @@ func (c *Controller) Serve(request kmsg.Request, reply func(kmsg.Response)) bool
 		c.serveProducerIDs(r, reply)
 	case *kmsg.AlterPartitionRequest:
 		c.AlterPartition(r, func(resp *kmsg.AlterPartitionResponse) { reply(resp) })
+	case *kmsg.AssignReplicasToDirsRequest:
+		c.AssignReplicasToDirs(r, func(resp *kmsg.AssignReplicasToDirsResponse) { reply(resp) })
 	case *wire.JoinClusterRequest:
 		c.serveJoin(r, reply)
 	default:

@@ -97,6 +97,8 @@ func refusedAs(response kmsg.Response) kafka.ErrorCode {
 		return kafka.ErrorCode(r.ErrorCode)
 	case *kmsg.AllocateProducerIDsResponse:
 		return kafka.ErrorCode(r.ErrorCode)
+	case *kmsg.AssignReplicasToDirsResponse:
+		return kafka.ErrorCode(r.ErrorCode)
 	case *kmsg.AlterPartitionResponse:
 		return kafka.ErrorCode(r.ErrorCode)
 	case *wire.JoinClusterResponse:
@@ -141,6 +143,14 @@ func (c cluster) Forward(r *wire.ForwardRequest, answered func(*wire.ForwardResp
 func (n *Node) alterPartition(r *kmsg.AlterPartitionRequest, answered func(*kmsg.AlterPartitionResponse, error)) {
 	n.callController(r, func(response kmsg.Response, err error) {
 		resp, _ := response.(*kmsg.AlterPartitionResponse)
+		answered(resp, err)
+	})
+}
+
+// assignDirectories tells the active controller where replicas are.
+func (n *Node) assignDirectories(r *kmsg.AssignReplicasToDirsRequest, answered func(*kmsg.AssignReplicasToDirsResponse, error)) {
+	n.callController(r, func(response kmsg.Response, err error) {
+		resp, _ := response.(*kmsg.AssignReplicasToDirsResponse)
 		answered(resp, err)
 	})
 }

@@ -197,7 +197,7 @@ func (n *Node) makeRooms(static config.Layers) {
 	rt := n.o.Runtime
 	n.Replicas = replica.New(replica.Options{Runtime: rt, Node: n.id, Directory: n.directory, Logger: n.logger,
 		Openers: int(static.Int("num.recovery.threads.per.data.dir")),
-		Network: n.o.Peers, Address: n.roster.address, AlterPartition: n.alterPartition,
+		Network: n.o.Peers, Address: n.roster.address, AlterPartition: n.alterPartition, AssignDirectories: n.assignDirectories,
 		MaxLag: ms(static.Int("replica.lag.time.max.ms")), MaxHold: ms(static.Int("replica.slow.evict.ms")),
 		Fetching: replica.Fetching{Wait: ms(static.Int("replica.fetch.wait.max.ms")), MaxBytes: int32(static.Int("replica.fetch.response.max.bytes")),
 			MaxPartitionBytes: int32(static.Int("replica.fetch.max.bytes"))},

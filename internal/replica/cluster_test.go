@@ -196,6 +196,11 @@ func (b *broker) start() {
 				c.controller.AlterPartition(r, func(resp *kmsg.AlterPartitionResponse) { back(func() { answered(resp, nil) }) })
 			}, func() { answered(nil, errLost) })
 		},
+		AssignDirectories: func(r *kmsg.AssignReplicasToDirsRequest, answered func(*kmsg.AssignReplicasToDirsResponse, error)) {
+			l.control(func(back func(func())) {
+				c.controller.AssignReplicasToDirs(r, func(resp *kmsg.AssignReplicasToDirsResponse) { back(func() { answered(resp, nil) }) })
+			}, func() { answered(nil, errLost) })
+		},
 		Fetching: replica.Fetching{Wait: 500 * time.Millisecond, MaxBytes: 1 << 20, MaxPartitionBytes: 10_000}})
 	l.api = api.New(api.Options{Runtime: c.world, Node: kafka.NodeID(b.n), Image: func() *metadata.Image { return l.image }, Replicas: l.replicas,
 		Controller: c.controller, Layers: func(*metadata.Image, string) config.Layers { return config.Layers{} },

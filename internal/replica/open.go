@@ -29,7 +29,7 @@ func (m *Manager) open(p *Partition) {
 	}
 	log.OnDurable(p.durable)
 	p.mu.Lock()
-	p.failed, p.savedStart = "", log.LogStart()
+	p.failed, p.savedStart, p.damage = "", log.LogStart(), damage{}
 	p.watermark.Store(min(log.HighWatermark(), log.End()))
 	p.log.Store(log)
 	p.mu.Unlock()
@@ -49,10 +49,15 @@ func (m *Manager) reopen(p *Partition) {
 		return
 	}
 	m.open(p)
-	if p.log.Load() == nil {
+	if p.openFailed() {
 		return
 	}
 	m.logger.Info("partition is online again", "partition", p.TopicPartition.String())
+	p.beginAgain()
+}
+
+// beginAgain takes its role up anew, with another log.
+func (p *Partition) beginAgain() {
 	p.mu.Lock()
 	state := p.state
 	p.leading = false // so that it begins to lead now that it has a log

@@ -30,6 +30,7 @@ type Partition struct {
 	copies      int         // how many replicas it is to have
 	deleted     bool
 	failed      string       // why the log could not be opened
+	damage      damage       // of the log that there is
 	fetchedFrom kafka.NodeID // whose fetcher has the partition; NoNode for none
 	state       *metadata.Partition
 

@@ -156,8 +156,10 @@ func (p *Partition) refuseProposal(asked *proposal) {
 	fire.run()
 }
 
-// WatchFollowers looks for followers that have not kept up, and for some that have.
+// WatchFollowers looks for followers that have not kept up, and for some that have; and for replicas of this node that are
+// damaged.
 func (m *Manager) WatchFollowers() {
+	m.watchDamage()
 	m.Partitions(func(p *Partition) {
 		var fire firing
 		p.mu.Lock()

@@ -59,6 +59,8 @@ type Options struct {
 	Address func(*metadata.Broker) (peer.Address, bool)
 	// AlterPartition asks the active controller for other ISRs. An error says that it is not known what became of it.
 	AlterPartition func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
+	// AssignDirectories tells the active controller where replicas are (AssignReplicasToDirs), which is that some are damaged.
+	AssignDirectories func(*kmsg.AssignReplicasToDirsRequest, func(*kmsg.AssignReplicasToDirsResponse, error))
 	// MaxLag is how long a follower may be behind and stay in sync (replica.lag.time.max.ms), and MaxHold how long it alone may
 	// keep records from being committed (replica.slow.evict.ms).
 	MaxLag, MaxHold time.Duration
@@ -98,14 +100,15 @@ type Manager struct {
 	openers   []loop.Loop
 	deadlines deadlines
 
-	network        peer.Network
-	addressOf      func(*metadata.Broker) (peer.Address, bool)
-	alterPartition func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
-	lag            lag
-	fetching       Fetching
-	sent, taken    *quota // of throttled replicas: to followers, and from leaders
-	proposals      *proposals
-	starts         *starts
+	network           peer.Network
+	addressOf         func(*metadata.Broker) (peer.Address, bool)
+	alterPartition    func(*kmsg.AlterPartitionRequest, func(*kmsg.AlterPartitionResponse, error))
+	assignDirectories func(*kmsg.AssignReplicasToDirsRequest, func(*kmsg.AssignReplicasToDirsResponse, error))
+	lag               lag
+	fetching          Fetching
+	sent, taken       *quota // of throttled replicas: to followers, and from leaders
+	proposals         *proposals
+	starts            *starts
 
 	// image is the metadata that is being applied, or has been.
 	image atomic.Pointer[metadata.Image]
@@ -154,7 +157,7 @@ const minOpeners = 16
 func New(o Options) *Manager {
 	m := &Manager{rt: o.Runtime, node: o.Node, directory: o.Directory, logger: o.Logger,
 		delayed: o.Runtime.Loop("delayed"), byName: map[string]*Topic{}, byID: map[kafka.TopicID]*Topic{},
-		network: o.Network, addressOf: o.Address, alterPartition: o.AlterPartition, lag: lag{o.MaxLag, o.MaxHold},
+		network: o.Network, addressOf: o.Address, alterPartition: o.AlterPartition, assignDirectories: o.AssignDirectories, lag: lag{o.MaxLag, o.MaxHold},
 		fetching: o.Fetching, sent: newQuota(o.Quota), taken: newQuota(o.Quota), links: map[kafka.NodeID]*link{}}
 	m.image.Store(metadata.Empty())
 	m.starts = &starts{manager: m, loop: o.Runtime.Loop("log starts"), moved: map[*Partition]bool{}}

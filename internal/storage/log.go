@@ -120,6 +120,9 @@ func (l *Log) SetOptions(o Options) { l.options.Store(&o) }
 // Offline reports whether the log is damaged or its directory dead: everything answers KafkaStorageError.
 func (l *Log) Offline() bool { return l.usable() != nil }
 
+// Damaged reports whether what was on stable storage is not there any more, or cannot be read, although the directory works.
+func (l *Log) Damaged() bool { return l.broken.Load() != nil && l.dir.Failed() == nil }
+
 // LogStart is the first offset that may be read.
 func (l *Log) LogStart() int64 { return l.logStart.Load() }
 

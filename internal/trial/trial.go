@@ -22,6 +22,7 @@ import (
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
+	"github.com/gregorhq/gregor/internal/replica"
 	"github.com/gregorhq/gregor/internal/sim"
 )
 
@@ -248,12 +249,28 @@ func (t *trial) heal() {
 			h.life.resume()
 		}
 		h.disk.heal()
-		if h.disk.unread {
+		if h.disk.unread && !t.clustered() {
 			h.stop()
 		}
 	}
+	t.after(epilogue/2, t.bringBack)
 	if t.nemesis != nil {
 		t.nemesis.stop()
+	}
+}
+
+// bringBack restarts nodes on which partitions are still offline since a read failed: nobody else has what is committed.
+func (t *trial) bringBack() {
+	for _, h := range t.hosts {
+		if !h.disk.unread || !h.serves() {
+			continue
+		}
+		offline := false
+		h.life.node.Replicas.Partitions(func(p *replica.Partition) { offline = offline || p.Log() != nil && p.Log().Offline() })
+		if offline {
+			t.done("replicas that nobody else could make anew", 1)
+			h.stop()
+		}
 	}
 }
 
