@@ -44,10 +44,10 @@ chaos: build ## hurt a cluster of real processes for DURATION (20m), with faults
 	$(GO) build -o bin/chaos ./chaos
 	bin/chaos -duration $(DURATION) -seed $(or $(SEED),0) $(CHAOS_FLAGS)
 
-compat: build ## run foreign clients and their suites against a node; CASES=name,… selects, QUICK=1 takes one case per client
+compat: build ## run foreign clients and their suites against nodes and clusters; CASES=name,… selects, QUICK=1 takes one case per client
 	compat/run
 
-bench: build ## compare with Apache Kafka on this machine; WORKLOADS=name,… selects
+bench: build ## compare with Apache Kafka on this machine; WORKLOADS=name,… selects, CLUSTER=3 compares clusters
 	bench/run
 
 cross: ## build for Linux and macOS, amd64 and arm64, into dist/

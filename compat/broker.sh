@@ -112,7 +112,7 @@ broker_stop() {
 	[ -n "${KEEP:-}" ] || rm -rf "$TEMPORARY"/*.data
 }
 
-# What cases of clusters say to single nodes, which are named by their ids. They run in a shell of their own.
+# What cases of clusters say to single nodes, which are named by their ids, and ask of all. They run in a shell of their own.
 
 # node_port ID
 node_port() { echo "$PORTS" | cut -d, -f$(($1 - ${FIRST_ID:-0} + 1)); }
@@ -160,9 +160,9 @@ in_sync() {
 	gregor topic describe "$1" -o json | python3 -c 'import json, sys; sys.exit(any(len(p["isr"]) < len(p["replicas"]) for p in json.load(sys.stdin)[0]["partition_list"]))'
 }
 
-# led_by ID TOPIC: the first of a topic's partitions that the node leads.
+# led_by ID TOPIC [FLAG…]: the first of a topic's partitions that the node leads.
 led_by() {
-	gregor topic describe "$2" -o json | python3 -c '
+	gregor topic describe "$2" "${@:3}" -o json | python3 -c '
 import json, sys
 print(*[p["partition"] for p in json.load(sys.stdin)[0]["partition_list"] if p["leader"] == int(sys.argv[1])][:1])' "$1"
 }

@@ -25,6 +25,7 @@ type config struct {
 	cache, gregor, results, scratch string
 	workloads                       []string
 	rounds                          int
+	cluster                         int // nodes; 0 for one node of each system and its own workloads
 	scale                           float64
 }
 
@@ -39,6 +40,7 @@ func main() {
 	flag.StringVar(&c.results, "results", "bench/results", "folder for the tables")
 	flag.StringVar(&only, "workloads", "", "names, comma-separated; empty for all")
 	flag.IntVar(&c.rounds, "rounds", 2, "turns of each system")
+	flag.IntVar(&c.cluster, "cluster", 0, "compare clusters of so many nodes")
 	flag.Float64Var(&c.scale, "scale", 1, "size of each load")
 	flag.Parse()
 	for name := range strings.SplitSeq(only, ",") {
@@ -59,8 +61,18 @@ func run(c config) (err error) {
 	defer os.RemoveAll(c.scratch)
 	var report strings.Builder
 	header(&report, c)
+	name := filepath.Join(c.results, time.Now().UTC().Format("2006-01-02-1504")+"-"+commit()+c.kind()+".md")
+	save := func() error { return os.WriteFile(name, []byte(report.String()), 0o644) }
+	if c.cluster > 0 {
+		failures := runCluster(c, &report, save)
+		fmt.Print(report.String())
+		return errors.Join(failures...)
+	}
 	all := systems(c)
-	name := filepath.Join(c.results, time.Now().UTC().Format("2006-01-02-1504")+"-"+commit()+".md")
+	var systemNames []string
+	for _, s := range all {
+		systemNames = append(systemNames, s.name)
+	}
 	var failures []error
 	for _, w := range workloads(c) {
 		if len(c.workloads) > 0 && !slices.Contains(c.workloads, w.name) {
@@ -74,13 +86,21 @@ func run(c config) (err error) {
 			fmt.Fprintln(os.Stderr, "  failed:", err)
 			continue
 		}
-		table(&report, w, all, results)
-		if err := os.WriteFile(name, []byte(report.String()), 0o644); err != nil {
+		table(&report, w.name, w.what, w.columns, systemNames, results)
+		if err := save(); err != nil {
 			return err
 		}
 	}
 	fmt.Print(report.String())
 	return errors.Join(failures...)
+}
+
+// kind is what the name of a file of results says of it.
+func (c config) kind() string {
+	if c.cluster > 0 {
+		return fmt.Sprintf("-cluster-%d", c.cluster)
+	}
+	return ""
 }
 
 func commit() string {
@@ -104,7 +124,7 @@ func header(w *strings.Builder, c config) {
 	kernel, _ := exec.Command("uname", "-sr").Output()
 	fmt.Fprintf(w, "# Benchmark, %s, commit %s\n\n", time.Now().UTC().Format("2006-01-02 15:04"), commit())
 	fmt.Fprintf(w, "Machine: %d cores of %s, %s, %s. Load before: %s", runtime.NumCPU(), cpu, strings.TrimSpace(string(kernel)), runtime.Version(), load)
-	fmt.Fprintf(w, "\nCommand: `make bench` with ROUNDS=%d SCALE=%g WORKLOADS=%s. Clients and broker share the cores.\n\n", c.rounds, c.scale, strings.Join(c.workloads, ","))
+	fmt.Fprintf(w, "\nCommand: `make bench` with CLUSTER=%d ROUNDS=%d SCALE=%g WORKLOADS=%s. Clients and brokers share the cores.\n\n", c.cluster, c.rounds, c.scale, strings.Join(c.workloads, ","))
 	fmt.Fprintf(w, "Medians over the rounds; the systems took turns, forwards and backwards. `×` is the ratio to Kafka with its defaults.\nBroker CPU is that of all threads of its process, per 1e9 bytes of record values (of batches for the raw client).\n")
 }
 
@@ -134,16 +154,16 @@ func measure(c config, w workload, all []system) (map[string][]figures, error) {
 				f["peak_mb"] = peakMB(r.pid())
 			}
 			results[s.name] = append(results[s.name], f)
-			fmt.Fprintf(os.Stderr, "  %-32s %s\n", s.name, brief(w, f))
+			fmt.Fprintf(os.Stderr, "  %-32s %s\n", s.name, brief(w.columns, f))
 			r.discard()
 		}
 	}
 	return results, nil
 }
 
-func brief(w workload, f figures) string {
+func brief(columns []string, f figures) string {
 	var parts []string
-	for _, column := range w.columns {
+	for _, column := range columns {
 		if v, ok := f[column]; ok {
 			parts = append(parts, column+"="+number(v))
 		}
@@ -151,22 +171,22 @@ func brief(w workload, f figures) string {
 	return strings.Join(parts, " ")
 }
 
-func table(out *strings.Builder, w workload, all []system, results map[string][]figures) {
-	fmt.Fprintf(out, "\n## %s\n\n%s\n\n", w.name, w.what)
-	fmt.Fprintf(out, "| system | %s |\n|--|%s\n", strings.Join(w.columns, " | "), strings.Repeat("--|", len(w.columns)))
-	for _, s := range all {
-		if len(results[s.name]) == 0 {
+func table(out *strings.Builder, name, what string, columns, systems []string, results map[string][]figures) {
+	fmt.Fprintf(out, "\n## %s\n\n%s\n\n", name, what)
+	fmt.Fprintf(out, "| system | %s |\n|--|%s\n", strings.Join(columns, " | "), strings.Repeat("--|", len(columns)))
+	for _, system := range systems {
+		if len(results[system]) == 0 {
 			continue
 		}
-		cells := make([]string, len(w.columns))
-		for i, column := range w.columns {
-			v, base := median(results[s.name], column), median(results["kafka"], column)
+		cells := make([]string, len(columns))
+		for i, column := range columns {
+			v, base := median(results[system], column), median(results["kafka"], column)
 			cells[i] = number(v)
-			if s.name != "kafka" && base > 0 && v > 0 {
+			if system != "kafka" && base > 0 && v > 0 {
 				cells[i] += fmt.Sprintf(" (%.2f×)", v/base)
 			}
 		}
-		fmt.Fprintf(out, "| %s | %s |\n", s.name, strings.Join(cells, " | "))
+		fmt.Fprintf(out, "| %s | %s |\n", system, strings.Join(cells, " | "))
 	}
 }
 
@@ -226,8 +246,9 @@ func residentMB(pid int) float64 { return statusMB(pid, "VmRSS") }
 
 // prewarm writes and deletes a file as large as what is about to be written. On a virtual machine, memory that the host
 // has taken back costs ten times as much to write to as memory that was just used, for every system alike.
-func (r *running) prewarm(bytes float64) {
-	name := r.dir + ".prewarm"
+func (r *running) prewarm(bytes float64) { prewarmFile(r.dir+".prewarm", bytes) }
+
+func prewarmFile(name string, bytes float64) {
 	f, err := os.Create(name)
 	if err != nil {
 		return

@@ -54,20 +54,28 @@ func systems(c config) []system {
 
 // kafkaCommand formats a folder for a KRaft node with the default configuration, and a command with a 1 GB heap.
 func kafkaCommand(c config, dir string, port int, extra []string) (*exec.Cmd, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	properties := filepath.Join(dir, "server.properties")
-	lines := append([]string{
+	properties, err := kafkaFormat(c, dir, append([]string{
 		"process.roles=broker,controller", "node.id=1",
 		fmt.Sprintf("controller.quorum.voters=1@127.0.0.1:%d", port+1),
 		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", port, port+1),
 		fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d", port),
 		"controller.listener.names=CONTROLLER", "log.dirs=" + filepath.Join(dir, "data"),
 		"offsets.topic.replication.factor=1", "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
-	}, extra...)
-	if err := os.WriteFile(properties, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	}, extra...))
+	if err != nil {
 		return nil, err
+	}
+	return kafkaServer(c, properties), nil
+}
+
+// kafkaFormat formats a node's folder, and says where its configuration is.
+func kafkaFormat(c config, dir string, lines []string) (properties string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	properties = filepath.Join(dir, "server.properties")
+	if err := os.WriteFile(properties, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		return "", err
 	}
 	jars := filepath.Join(c.cache, "jars", "*")
 	for _, tool := range []string{"org.apache.kafka.tools.StorageTool", "kafka.tools.StorageTool"} {
@@ -75,8 +83,12 @@ func kafkaCommand(c config, dir string, port int, extra []string) (*exec.Cmd, er
 			break
 		}
 	}
+	return properties, nil
+}
+
+func kafkaServer(c config, properties string) *exec.Cmd {
 	return exec.Command("java", "-Xmx1g", "-Xms1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
-		"-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-cp", jars, "kafka.Kafka", properties), nil
+		"-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-cp", filepath.Join(c.cache, "jars", "*"), "kafka.Kafka", properties)
 }
 
 // start starts a system on a fresh folder and waits until it has accepted a produce request.

@@ -101,23 +101,34 @@ func (b builder) perf(r *running, topic string, n, size, producers int) (figures
 	wg.Wait()
 	f := figures{"cpu_s_per_gb": (cpuOf(r.pid()) - before) / (float64(n*size*producers) / 1e9)}
 	for i, out := range outs {
-		m := perfLine.FindStringSubmatch(out)
-		if errs[i] != nil || m == nil {
-			return nil, fmt.Errorf("ProducerPerformance: %v: %s", errs[i], out)
+		if errs[i] != nil {
+			return nil, fmt.Errorf("ProducerPerformance: %w: %s", errs[i], out)
 		}
-		for j, key := range []string{"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "p999_ms"} {
-			v, _ := strconv.ParseFloat(m[j+1], 64)
-			if j == 1 {
-				v *= 1.048576 // the tool's MB has 2^20 bytes
-			}
-			if j < 2 {
-				f[key] += v
-			} else {
-				f[key] = max(f[key], v)
-			}
+		if err := f.perfFigures(out); err != nil {
+			return nil, err
 		}
 	}
 	return f, nil
+}
+
+// perfFigures adds what the last line of ProducerPerformance says.
+func (f figures) perfFigures(line string) error {
+	m := perfLine.FindStringSubmatch(line)
+	if m == nil {
+		return fmt.Errorf("ProducerPerformance: %s", line)
+	}
+	for i, key := range []string{"records_per_s", "mb_per_s", "p50_ms", "p99_ms", "p999_ms"} {
+		v, _ := strconv.ParseFloat(m[i+1], 64)
+		if i == 1 {
+			v *= 1.048576 // the tool's MB has 2^20 bytes
+		}
+		if i < 2 {
+			f[key] += v
+		} else {
+			f[key] = max(f[key], v)
+		}
+	}
+	return nil
 }
 
 // fill produces what consumers are to read.

@@ -3,7 +3,7 @@
 case_add gregor gregor - quick install_gregor gregor_round 120
 
 install_gregor() { [ -n "${BIN:-}" ] || [ -x "$ROOT/bin/gregor" ] || make -s -C "$ROOT" build; }
-gregor() { GREGOR_BOOTSTRAP=$BOOTSTRAP "${BIN:-$ROOT/bin/gregor}" "$@"; }
+gregor() { GREGOR_BOOTSTRAP=$BOOTSTRAPS "${BIN:-$ROOT/bin/gregor}" "$@"; }
 
 gregor_round() {
 	gregor version | awk 'NR == 1 { print $2 }' >"$WORK/version"

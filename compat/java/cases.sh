@@ -261,3 +261,5 @@ consumed() {
 import json, sys
 print(sum(e["count"] for e in map(json.loads, sys.stdin) if e["name"] == "records_consumed"))'
 }
+
+source "$COMPAT/java/cluster.sh"
