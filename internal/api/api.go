@@ -126,7 +126,8 @@ type request struct {
 	slot    server.Slot
 	header  wire.Header
 	body    kmsg.Request
-	frame   []byte // of a request that may have to be forwarded
+	frame   []byte   // of a request that may have to be forwarded
+	token   [16]byte // of a request that may be carried out more than once
 	// intercept takes the answer in place of the client; nil for nobody.
 	intercept func(kmsg.Response)
 }
@@ -155,6 +156,7 @@ type session struct {
 	overtaken overtaken
 
 	forwarded bool         // it is of a client of another node
+	token     [16]byte     // of the one request that it is made for, then
 	broker    kafka.NodeID // that says on it that it lives; NoNode for none
 	member    uint64       // of the quorum, whose messages come on it; 0 for none
 }
@@ -219,7 +221,7 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	h.Body = nil
 	r := &request{session: s, slot: slot, header: h, body: body}
 	if row.decided {
-		r.frame = bytes.Clone(frame)
+		r.frame, r.token = bytes.Clone(frame), s.token
 		s.api.decide(r, row)
 		return nil
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/binary"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -20,7 +21,8 @@ const (
 
 // decision is a request that only the active controller can answer. Here that is whoever is active, on whatever node: if it is
 // not this one, the whole request goes there as the client has sent it, and the answer comes back the same way. A client
-// never hears NOT_CONTROLLER. Where nobody is active the request waits, until its time is up.
+// never hears NOT_CONTROLLER. Where nobody is active the request waits, until its time is up. A controller that is lost may have
+// carried a request out without anybody having heard of it: a token says that the next one is asked the same.
 type decision struct {
 	api      *API
 	request  *request
@@ -36,6 +38,10 @@ func (a *API) decide(r *request, row *row) {
 	}
 	if t, ok := r.body.(kmsg.TimeoutRequest); ok && t.Timeout() > 0 {
 		wait = min(wait, time.Duration(t.Timeout())*time.Millisecond)
+	}
+	if r.token == ([16]byte{}) {
+		binary.BigEndian.PutUint64(r.token[:8], a.Runtime.Rand().Uint64())
+		binary.BigEndian.PutUint64(r.token[8:], a.Runtime.Rand().Uint64())
 	}
 	d := &decision{api: a, request: r, row: row, deadline: a.Runtime.Now().Add(wait)}
 	d.try()
@@ -70,7 +76,7 @@ func (d *decision) here() {
 func (d *decision) there() {
 	a, r := d.api, d.request
 	left := d.deadline.Sub(a.Runtime.Now())
-	req := &wire.ForwardRequest{Listener: r.session.peer.Listener, RemoteHost: r.session.peer.RemoteHost, TimeoutMillis: int32(left.Milliseconds()), Frame: r.frame}
+	req := &wire.ForwardRequest{Listener: r.session.peer.Listener, RemoteHost: r.session.peer.RemoteHost, TimeoutMillis: int32(left.Milliseconds()), Frame: r.frame, Token: r.token}
 	a.Cluster.Forward(req, func(resp *wire.ForwardResponse, err error) {
 		if err != nil || resp.ErrorCode != 0 {
 			d.again()
@@ -126,7 +132,7 @@ func handleForward(a *API, r *request) {
 		refuse()
 		return
 	}
-	s := &session{api: a, peer: server.Peer{Listener: req.Listener, RemoteHost: req.RemoteHost}, drain: a.Replicas.NewDrain(), forwarded: true}
+	s := &session{api: a, peer: server.Peer{Listener: req.Listener, RemoteHost: req.RemoteHost}, drain: a.Replicas.NewDrain(), forwarded: true, token: req.Token}
 	slot := &relay{answered: func(frame []byte) {
 		if frame == nil {
 			refuse()

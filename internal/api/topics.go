@@ -13,7 +13,7 @@ import (
 // change is committed; the client is answered when its node has it too, so that what it asks next finds it.
 
 func handleCreateTopics(a *API, r *request) {
-	a.Controller.CreateTopics(r.body.(*kmsg.CreateTopicsRequest), func(resp *kmsg.CreateTopicsResponse) { a.replyApplied(r, resp) })
+	a.Controller.CreateTopicsOnce(r.token, r.body.(*kmsg.CreateTopicsRequest), func(resp *kmsg.CreateTopicsResponse) { a.replyApplied(r, resp) })
 }
 
 func handleDeleteTopics(a *API, r *request) {

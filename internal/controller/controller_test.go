@@ -263,6 +263,41 @@ func TestATopicIsCreatedWithDefaultsAndConfigs(t *testing.T) {
 	}
 }
 
+func TestARequestThatComesAgainFindsItsTopicsCreated(t *testing.T) {
+	c := newCluster(t, 1)
+	ask := func(token byte, names ...string) (codes []kafka.ErrorCode, ids []kafka.TopicID) {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.Version = 7
+		for _, name := range names {
+			req.Topics = append(req.Topics, topic(name, 3, 1))
+		}
+		c.CreateTopicsOnce([16]byte{token}, req, func(r *kmsg.CreateTopicsResponse) {
+			for _, one := range r.Topics {
+				codes, ids = append(codes, kafka.ErrorCode(one.ErrorCode)), append(ids, one.TopicID)
+				if one.ErrorCode == 0 && (one.NumPartitions != 3 || one.ReplicationFactor != 1) {
+					t.Errorf("answered %+v", one)
+				}
+			}
+		})
+		c.settle()
+		return codes, ids
+	}
+	first, ids := ask(7, "a", "b")
+	again, same := ask(7, "b", "a", "c")
+	if !slices.Equal(first, []kafka.ErrorCode{0, 0}) || !slices.Equal(again, []kafka.ErrorCode{0, 0, 0}) || ids[0] != same[1] || ids[1] != same[0] || ids[0] == ids[1] {
+		t.Errorf("the same request is answered %v %v, and %v %v", first, ids, again, same)
+	}
+	if len(c.image().Topic("a").Partitions) != 3 {
+		t.Errorf("the topic is %+v", c.image().Topic("a"))
+	}
+	if other, _ := ask(8, "a"); other[0] != kafka.TopicAlreadyExists {
+		t.Errorf("another request is answered %v", other)
+	}
+	if r := c.create(topic("a", 3, 1)).Topics[0]; kafka.ErrorCode(r.ErrorCode) != kafka.TopicAlreadyExists {
+		t.Errorf("a request without a token is answered %v", kafka.ErrorCode(r.ErrorCode))
+	}
+}
+
 func TestTopicsAreRefusedWithAReason(t *testing.T) {
 	c := newCluster(t, 2)
 	c.created(topic("there", 1, 1), topic("dotted.name", 1, 1))

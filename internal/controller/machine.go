@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"crypto/sha256"
 	"strings"
 	"time"
 
@@ -72,20 +73,38 @@ func plainName(name string) string { return strings.ReplaceAll(name, ".", "_") }
 // active reports whether a broker may lead and be in an ISR.
 func (m *machine) active(id kafka.NodeID) bool { return m.image().Broker(id).Active() }
 
-// newTopicID draws an id that no topic has, that is none of those with a meaning of their own, and that does not look like a
-// flag when it is given to a tool.
+// newTopicID draws an id that no topic has, and that is none of those with a meaning of their own.
 func (m *machine) newTopicID() kafka.TopicID {
 	for {
 		var id kafka.TopicID
 		for n := range id {
 			id[n] = byte(m.options.Runtime.Rand().Uint32())
 		}
-		id[6] = id[6]&0x0f | 0x40 // a random UUID (RFC 9562), as other software makes them
-		id[8] = id[8]&0x3f | 0x80
-		if id.String()[0] != '-' && m.image().TopicByID(id) == nil {
+		if id = presentable(id); m.image().TopicByID(id) == nil {
 			return id
 		}
 	}
+}
+
+// topicIDOf is the id of a topic that a request with a token creates; zero without a token.
+func topicIDOf(token [16]byte, name string) (id kafka.TopicID) {
+	if token == ([16]byte{}) {
+		return id
+	}
+	sum := sha256.Sum256(append(token[:], name...))
+	copy(id[:], sum[:])
+	return presentable(id)
+}
+
+// presentable makes random bytes a random UUID (RFC 9562), as other software makes them, that does not look like a flag when it is
+// given to a tool.
+func presentable(id kafka.TopicID) kafka.TopicID {
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	if id.String()[0] == '-' {
+		id[0] &= 0x7f
+	}
+	return id
 }
 
 // newDirectories are the directories of new replicas, where there is no choice: a broker with one has it there.

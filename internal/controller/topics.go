@@ -35,9 +35,16 @@ func checkName(name string) *refusal {
 
 // CreateTopics creates topics, each of which is created or refused by itself.
 func (c *Controller) CreateTopics(req *kmsg.CreateTopicsRequest, reply func(*kmsg.CreateTopicsResponse)) {
+	c.CreateTopicsOnce([16]byte{}, req, reply)
+}
+
+// CreateTopicsOnce creates topics for a request that may come more than once, each time with the same token: the ids of its topics
+// follow from that, so that a topic which it has created before is known by its id, and is answered as if it had been created now.
+// Kafka's brokers send a request again as well, and answer TOPIC_ALREADY_EXISTS then.
+func (c *Controller) CreateTopicsOnce(token [16]byte, req *kmsg.CreateTopicsRequest, reply func(*kmsg.CreateTopicsResponse)) {
 	var plans []topicPlan
 	c.decide(func(m *machine) (records []metadata.Record) {
-		plans = m.planTopics(req)
+		plans = m.planTopics(token, req)
 		for _, plan := range plans {
 			records = append(records, plan.records...)
 		}
@@ -80,7 +87,7 @@ func (p *topicPlan) response() kmsg.CreateTopicsResponseTopic {
 	return t
 }
 
-func (m *machine) planTopics(req *kmsg.CreateTopicsRequest) []topicPlan {
+func (m *machine) planTopics(token [16]byte, req *kmsg.CreateTopicsRequest) []topicPlan {
 	seen, planned, total := map[string]int{}, map[string]string{}, 0
 	for _, t := range req.Topics {
 		seen[t.Topic]++
@@ -96,6 +103,7 @@ func (m *machine) planTopics(req *kmsg.CreateTopicsRequest) []topicPlan {
 		case seen[t.Topic] < 0:
 			continue
 		default:
+			plan.id = topicIDOf(token, t.Topic)
 			m.planTopic(&plan, t, planned)
 		}
 		if total+len(plan.records) > maxRecords {
@@ -119,6 +127,11 @@ func (m *machine) planTopic(plan *topicPlan, t *kmsg.CreateTopicsRequestTopic, p
 		plan.refusal = refuse(kafka.InvalidRequest, "%s is not a topic, and cannot be created", metadataTopic)
 		return
 	}
+	if old := m.image().Topic(t.Topic); old != nil && old.ID == plan.id {
+		plan.partitions, plan.replicas = len(old.Partitions), len(old.Partitions[0].Replicas)
+		plan.configs = m.options.Configs.TopicConfigs(m.image(), m.image().Configs(metadata.TopicResource, t.Topic))
+		return
+	}
 	if plan.refusal = m.checkNewName(t.Topic, planned); plan.refusal != nil {
 		return
 	}
@@ -130,7 +143,9 @@ func (m *machine) planTopic(plan *topicPlan, t *kmsg.CreateTopicsRequestTopic, p
 	if plan.refusal = refusal; refusal != nil {
 		return
 	}
-	plan.id = m.newTopicID()
+	if plan.id == (kafka.TopicID{}) || m.image().TopicByID(plan.id) != nil {
+		plan.id = m.newTopicID()
+	}
 	plan.records = append(plan.records, &metadata.TopicRecord{Name: t.Topic, ID: plan.id})
 	resource := metadata.Resource{Type: metadata.TopicResource, Name: t.Topic}
 	for key, value := range set.All {

@@ -108,7 +108,7 @@ func TestAControllerThatStandsStillKeepsNobodyWaiting(t *testing.T) {
 			if h == still {
 				continue
 			}
-			if code := w.createTopic(h, fmt.Sprintf("while-%d-%d-%d", id, h.number, froze.Unix()), 1); code != kafka.None && code != kafka.TopicAlreadyExists {
+			if code := w.createTopic(h, fmt.Sprintf("while-%d-%d-%d", id, h.number, froze.Unix()), 1); code != kafka.None {
 				t.Errorf("creating a topic at %v: %v", h, code)
 			}
 		}
@@ -473,5 +473,24 @@ func TestLeadersGoBackToFirstReplicasByThemselves(t *testing.T) {
 		if n := astray(); (n == 0) != (enabled == "true") {
 			t.Errorf("auto.leader.rebalance.enable=%s: %d partitions are not led by their first replicas", enabled, n)
 		}
+	}
+}
+
+func TestATopicIsCreatedOnceWhateverBecomesOfTheController(t *testing.T) {
+	w := three(t, 23)
+	for i := range 30 {
+		// The controller is killed while it decides, or while its answer is under way.
+		asked := w.houses[0]
+		if asked == w.active() {
+			asked = w.houses[1]
+		}
+		controller := w.active()
+		w.world.Schedule(time.Duration(i)*200*time.Microsecond, controller.kill)
+		if code := w.createTopic(asked, fmt.Sprintf("topic-%d", i), 3); code != kafka.None {
+			t.Errorf("creating topic-%d at %v, while %v is killed: %v", i, asked, controller, code)
+		}
+		w.until("the controller is dead", func() bool { return controller.life == nil })
+		controller.start()
+		w.agree()
 	}
 }

@@ -97,6 +97,8 @@ type ForwardRequest struct {
 	RemoteHost    string // of the client
 	TimeoutMillis int32
 	Frame         []byte // without its size prefix
+	// Token is the same each time that a request is forwarded, so that what an earlier copy has done is known; zero for none.
+	Token [16]byte
 }
 
 // Key is the request's.
@@ -115,7 +117,8 @@ func (r *ForwardRequest) AppendTo(b []byte) []byte {
 	b = appendCompact(b, r.Listener)
 	b = appendCompact(b, r.RemoteHost)
 	b = binary.BigEndian.AppendUint32(b, uint32(r.TimeoutMillis))
-	return appendCompact(b, r.Frame)
+	b = appendCompact(b, r.Frame)
+	return append(b, r.Token[:]...)
 }
 
 // ReadFrom decodes the request.
@@ -123,6 +126,7 @@ func (r *ForwardRequest) ReadFrom(b []byte) error {
 	in := reader{b: b}
 	r.Listener, r.RemoteHost, r.TimeoutMillis = in.string(), in.string(), in.int32()
 	r.Frame = in.compactBytes()
+	copy(r.Token[:], in.take(len(r.Token)))
 	return in.end("a request that is forwarded")
 }
 

@@ -22,7 +22,7 @@ var between = []struct {
 		&FetchMetadataResponse{ErrorCode: 1, Leader: 3, Host: "h", Port: 9092, Epoch: 4, Committed: 99, Snapshot: true, Batches: []MetadataBatch{{98, []byte("batch")}}}},
 	{&JoinClusterRequest{Cluster: "c", Node: -1, RaftID: 5, Relayed: true, Directory: [16]byte{7}},
 		&JoinClusterResponse{ErrorCode: 42, Message: "no", Cluster: "c", Node: 8, Nodes: []KnownNode{{1, "a", 1}, {2, "b", 2}}}},
-	{&ForwardRequest{Listener: "PLAINTEXT", RemoteHost: "10.0.0.1", TimeoutMillis: 30_000, Frame: []byte("frame")},
+	{&ForwardRequest{Listener: "PLAINTEXT", RemoteHost: "10.0.0.1", TimeoutMillis: 30_000, Frame: []byte("frame"), Token: [16]byte{3, 4}},
 		&ForwardResponse{ErrorCode: 41, Offset: 12, Frame: []byte("answer")}},
 }
 
