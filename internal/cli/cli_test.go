@@ -93,7 +93,7 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 	start(t)
 	for _, args := range []string{
 		"version", "topic create t", "topic list", "topic describe t", "topic alter t -p 2", "config set --topic t retention.ms=5",
-		"config get --topic t", "config get --broker 0", "config unset --topic t retention.ms", "cluster describe",
+		"config get --topic t", "config get --broker 0", "config unset --topic t retention.ms", "cluster describe", "cluster spread",
 		"group reset g --topic t --to earliest", "group list", "group describe g", "group delete g", "topic delete t",
 		"bench produce --records 1000 --partitions 1", "bench consume --records 1000", "bench latency --rate 100 --duration 100ms",
 	} {
@@ -215,5 +215,49 @@ func TestABrokerThatGoesAwayIsNamed(t *testing.T) {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %q in\n%s", want, stderr.String())
 		}
+	}
+}
+
+func TestANodeThatJoinsGetsItsShareAndIsDrainedAgain(t *testing.T) {
+	cluster := gregortest.StartCluster(t, 3, gregortest.With("offsets.topic.num.partitions", "3"))
+	t.Setenv("GREGOR_BOOTSTRAP", cluster.Addrs())
+	must(t, "", "topic", "create", "orders", "-p", "6", "-r", "2")
+	must(t, strings.Repeat("a line\n", 1000), "produce", "orders")
+	must(t, "", "topic", "create", "wide", "-p", "1", "-r", "3")
+	load := func() map[int32]int {
+		var topics []struct {
+			Partitions []struct {
+				Replicas, ISR []int32
+			} `json:"partition_list"`
+		}
+		if err := json.Unmarshal([]byte(must(t, "", "topic", "describe", "orders", "wide", "-o", "json")), &topics); err != nil {
+			t.Fatal(err)
+		}
+		replicas := map[int32]int{}
+		for _, topic := range topics {
+			for _, p := range topic.Partitions {
+				for _, id := range p.Replicas {
+					replicas[id]++
+				}
+			}
+		}
+		return replicas
+	}
+	if r := run("", "cluster", "drain", "1", "--dry-run"); r.status != 1 || !strings.Contains(r.stderr, "wide-0 has 3 replicas, and without node 1") {
+		t.Errorf("draining one of three nodes that a topic has to be on ends with %d and says %q", r.status, r.stderr)
+	}
+	gregortest.Start(t, gregortest.With("join", cluster.Brokers[0].Addr()))
+	must(t, "", "cluster", "spread", "--at-once", "100")
+	for id, n := range load() { // any order
+		if n < 3 || n > 4 {
+			t.Errorf("node %d has %d of 15 replicas", id, n)
+		}
+	}
+	must(t, "", "cluster", "drain", "1")
+	if n := load()[1]; n != 0 {
+		t.Errorf("node 1 has %d replicas after it was drained", n)
+	}
+	if lines := must(t, "", "consume", "orders", "-e"); strings.Count(lines, "a line\n") != 1000 {
+		t.Errorf("%d lines are left of 1000", strings.Count(lines, "\n"))
 	}
 }

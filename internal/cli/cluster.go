@@ -16,10 +16,12 @@ func clusterCommand() *cobra.Command {
 	r := &remote{}
 	c := family(&cobra.Command{
 		Use:   "cluster",
-		Short: "Describe a cluster, and change which nodes it has",
+		Short: "Describe a cluster, change which nodes it has and what is on them",
 		Example: `  gregor cluster describe
+  gregor cluster spread
+  gregor cluster drain 3
   gregor cluster remove 3`,
-	}, clusterDescribe(r), clusterRemove(r), clusterAdd(r))
+	}, clusterDescribe(r), clusterSpread(r), clusterDrain(r), clusterRemove(r), clusterAdd(r))
 	r.flags(c.PersistentFlags())
 	return c
 }
