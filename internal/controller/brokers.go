@@ -205,12 +205,14 @@ func (m *machine) mayGo(b *metadata.Broker) bool {
 // watchSessions fences brokers that have been silent for too long, for as long as the shard leads.
 func watchSessions(s *shard, m *machine) {
 	m.image().Brokers(func(b *metadata.Broker) bool {
-		m.session(b) // a new controller gives everybody a whole session
+		// Nobody could be heard while there was no controller: who went then would otherwise have a session and an election.
+		known := m.session(b)
+		known.heard = known.heard.Add(-m.options.SessionTimeout / 8)
 		return true
 	})
 	var watch func()
 	watch = func() {
-		s.After(max(m.options.SessionTimeout/8, 10*time.Millisecond), func(m *machine) []metadata.Record {
+		s.After(max(m.options.SessionTimeout/32, 10*time.Millisecond), func(m *machine) []metadata.Record {
 			watch()
 			return m.fenceSilent()
 		})

@@ -259,7 +259,10 @@ func (d *Daemon) Node() *node.Node { return d.node }
 // Close stops serving, and leaves the data folder as after a clean shutdown.
 func (d *Daemon) Close() error {
 	d.closeOnce.Do(func() {
+		// Whoever comes now is refused, which clients take for what it is; those who are here are served until others lead.
+		d.server.StopAccepting()
 		d.leave()
+		d.server.AwaitFirstAnswers(firstAnswerTimeout)
 		d.server.Close()
 		d.closeErr = d.stopNode()
 		d.peers.Close()
@@ -267,6 +270,9 @@ func (d *Daemon) Close() error {
 	})
 	return d.closeErr
 }
+
+// firstAnswerTimeout is how long a connection that was accepted just before the node began to stop may take to ask something.
+const firstAnswerTimeout = 500 * time.Millisecond
 
 // leaveTimeout is how long taking leave of a cluster may take. It bounds itself; this is for a node that has stopped to turn.
 const leaveTimeout = 30 * time.Second

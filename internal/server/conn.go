@@ -47,6 +47,8 @@ type conn struct {
 	readErr  error
 	readFunc func(fd uintptr) bool
 
+	opened     time.Time
+	answered   atomic.Bool  // an answer was sent
 	lastActive atomic.Int64 // ns since 1970
 
 	mu          sync.Mutex
@@ -61,7 +63,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, peer Peer) *conn {
-	c := &conn{server: s, nc: nc, peer: peer}
+	c := &conn{server: s, nc: nc, peer: peer, opened: time.Now()}
 	c.room = sync.NewCond(&c.mu)
 	if plain, ok := nc.(*net.TCPConn); ok {
 		if raw, err := plain.SyscallConn(); err == nil {

@@ -64,6 +64,7 @@ func (c *conn) write() {
 			}
 		}
 		err := c.out.flush(false)
+		c.answered.Store(true)
 		c.mu.Lock()
 		c.recycle(first)
 		c.mu.Unlock()

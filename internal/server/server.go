@@ -143,6 +143,27 @@ func (s *Server) StopAccepting() {
 	s.listeners = nil
 }
 
+// AwaitFirstAnswers waits until every connection that was opened within the last most has been sent an answer, for most at most. A connection
+// that ends before its first answer looks like a broker that wants TLS, and some clients tell their users so.
+func (s *Server) AwaitFirstAnswers(most time.Duration) {
+	now := time.Now()
+	for s.unanswered(now.Add(-most)) && time.Since(now) < most {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// unanswered reports whether there is a connection, opened since then, that nothing was sent on.
+func (s *Server) unanswered(since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns { // any order
+		if !c.answered.Load() && c.opened.After(since) {
+			return true
+		}
+	}
+	return false
+}
+
 // Close closes listeners and connections, and waits until all their goroutines have ended.
 func (s *Server) Close() {
 	s.StopAccepting()

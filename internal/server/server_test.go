@@ -211,6 +211,25 @@ func TestIdleConnectionsAreClosedAndWaitingOnesAreNot(t *testing.T) {
 	}
 }
 
+// A connection that was accepted just before the end is answered once: a client takes silence for a listener of another kind.
+func TestWhoHasJustComeIsAnsweredBeforeTheEnd(t *testing.T) {
+	s, c := start(t, Config{})
+	_, _ = c.Write(frame([]byte("held")))
+	for s.Stats.Requests.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.StopAccepting()
+	if late, err := net.Dial("tcp", c.RemoteAddr().String()); err == nil {
+		late.Close()
+		t.Error("a connection was accepted after the end of that")
+	}
+	s.AwaitFirstAnswers(time.Minute)
+	s.Close()
+	if got := read(t, c); string(got) != "held" {
+		t.Fatalf("%q", got)
+	}
+}
+
 // A client that asks for much and reads nothing must not hold its connection, and what it asked for, for ever.
 func TestAClientThatTakesNoAnswerIsLetGo(t *testing.T) {
 	s, c := start(t, Config{MaxIdle: 50 * time.Millisecond})
