@@ -212,12 +212,24 @@ func watchSessions(s *shard, m *machine) {
 	})
 	var watch func()
 	watch = func() {
-		s.After(max(m.options.SessionTimeout/32, 10*time.Millisecond), func(m *machine) []metadata.Record {
+		s.After(m.untilSilent(), func(m *machine) []metadata.Record {
 			watch()
 			return m.fenceSilent()
 		})
 	}
 	watch()
+}
+
+// untilSilent is how long it is until the first broker's session may be over, within bounds.
+func (m *machine) untilSilent() time.Duration {
+	least, most := 10*time.Millisecond, max(m.options.SessionTimeout/8, 10*time.Millisecond)
+	m.image().Brokers(func(b *metadata.Broker) bool {
+		if !b.Fenced {
+			most = min(most, m.session(b).heard.Add(m.options.SessionTimeout).Sub(m.options.Runtime.Now()))
+		}
+		return true
+	})
+	return max(least, most)
 }
 
 // fenceSilent fences one broker that is silent, so that a decision stays small; the next turn finds the next one.
