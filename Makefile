@@ -9,7 +9,7 @@ DURATION ?= 20m
 
 export CGO_ENABLED = 0
 
-.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat bench cross clean
+.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat record-streams bench cross clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ chaos: build ## hurt a cluster of real processes for DURATION (20m), with faults
 
 compat: build ## run foreign clients and their suites against nodes and clusters; CASES=name,… selects, QUICK=1 takes one case per client
 	compat/run
+
+record-streams: ## record anew what Java Kafka Streams does with the topologies of streams/record
+	streams/record/run
 
 bench: build ## compare with Apache Kafka on this machine; WORKLOADS=name,… selects, CLUSTER=3 compares clusters
 	bench/run

@@ -37,7 +37,8 @@ func (s KVStore[K, V]) Versioned(history time.Duration) KVStore[K, V] {
 	return s
 }
 
-// LRU makes the store keep at most n rows: the one that was not read or written for the longest time goes (Stores.lruMap).
+// LRU makes the store keep at most n rows: the one that was not read or written for the longest time goes (Stores.lruMap), and
+// the changelog hears of it. Java does not write that for results of the DSL, and their changelogs keep such rows for ever.
 func (s KVStore[K, V]) LRU(n int) KVStore[K, V] {
 	s.newest = n
 	return s

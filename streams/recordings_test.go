@@ -135,7 +135,7 @@ type scenario struct {
 
 func inMemory(file string) bool { return strings.Contains(filepath.Base(file), "inmemory") }
 
-// Java disagrees with itself in four places; each is settled here, on the expected side, and nowhere else.
+// Java disagrees with itself in five places; each is settled here, on the expected side, and nowhere else.
 
 // closesInMemory: Java's in-memory stores let a window expire in the moment in which it closes, if its grace is shorter than
 // the window, and so lose the final result of onWindowClose. Its RocksDB stores send it. RocksDB is right.
@@ -147,6 +147,21 @@ func closesInMemory(file, name string) bool {
 // 4.5 is right.
 func oldForeignKeys(file, name string) bool {
 	return strings.Contains(filepath.Base(file), "4.0") && strings.HasPrefix(name, "fk-")
+}
+
+// noMappedKey: where the mapper of a left join with a global table finds no key for a record that has one, 4.0 drops the
+// record, and 4.4 joins it with null, as KIP-962 says. 4.4 is right. The mapper of sg-left finds none for values that end in 0.
+func noMappedKey(file string, r recording) recording {
+	if !strings.Contains(filepath.Base(file), "4.0") || r.Name != "sg-left" {
+		return r
+	}
+	r.Steps = slices.Clone(r.Steps)
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Topic == "L" && s.Key != nil && s.Value != nil && strings.HasSuffix(*s.Value, "0") {
+			s.Out = []result{{s.Key, text([]byte(*s.Value + "+null")), s.Time}}
+		}
+	}
+	return r
 }
 
 // byHash: Java writes the changes of a suppress buffer at a commit in the order of a hash table. The order between keys
@@ -198,6 +213,7 @@ func replayFile(t *testing.T, file string, b better) {
 		if oldForeignKeys(file, r.Name) {
 			expected = foreignKeysOf45(b, r)
 		}
+		expected = noMappedKey(file, expected)
 		if !slices.EqualFunc(r.Steps, expected.Steps, func(x, y step) bool { return slices.EqualFunc(x.Out, y.Out, sameResult) }) {
 			exceptions++
 		}
@@ -251,7 +267,7 @@ func replay(t *testing.T, r recording, segmented bool) (internals int, err error
 	if err != nil {
 		return 0, err
 	}
-	d := streamstest.New(t, topology, streams.TaskConfig{AppID: "g"})
+	d := streamstest.New(t, topology, streams.TaskConfig{AppID: "g", Errors: skipping(r.Name)})
 	for i, s := range r.Steps {
 		if err := feed(d, s); err != nil {
 			return internals, fmt.Errorf("step %d: %w", i, err)
@@ -345,7 +361,10 @@ func compareInternal(name string, got []streams.Message, want []internal) error 
 			r.Time = &m.Timestamp
 		}
 		for _, h := range m.Headers {
-			r.Headers = map[string]string{h.Key: hex.EncodeToString(h.Value)}
+			if r.Headers == nil {
+				r.Headers = map[string]string{}
+			}
+			r.Headers[h.Key] = hex.EncodeToString(h.Value)
 		}
 		have[m.Topic] = append(have[m.Topic], r.String())
 		if expected[m.Topic] == nil {

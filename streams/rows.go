@@ -47,6 +47,12 @@ func (r *KVRows[K, V]) GetAsOf(key K, at time.Time) (value V, ok bool) {
 	return row.v, row.ok
 }
 
+// GetTimedAsOf is [KVRows.GetAsOf], and when the value was set.
+func (r *KVRows[K, V]) GetTimedAsOf(key K, at time.Time) (value V, set time.Time, ok bool) {
+	row := r.state.asOf(key, at.UnixMilli())
+	return row.v, time.UnixMilli(row.time), row.ok
+}
+
 // Put sets the value of a key, with the time of the record that the processor is at. A nil value deletes.
 func (r *KVRows[K, V]) Put(key K, value V) { r.put(key, r.state.nulls.some(value), r.task.time) }
 

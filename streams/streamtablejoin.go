@@ -28,7 +28,7 @@ func JoinGlobal[K, V, GK, GV, R any](s *Stream[K, V], t *GlobalTable[GK, GV], ke
 	return joinGlobal(s, t, key, false, func(k K, v V, row opt[GV]) R { return f(k, v, row.v) }, opts)
 }
 
-// LeftJoinGlobal is [JoinGlobal] with a result for every record; row is nil where the table has none.
+// LeftJoinGlobal is [JoinGlobal] with a result for every record; row is nil where the table has none, or where f gives no key.
 func LeftJoinGlobal[K, V, GK, GV, R any](s *Stream[K, V], t *GlobalTable[GK, GV], key func(K, V) (gk GK, ok bool), f func(k K, v V, row *GV) R, opts ...Option) *Stream[K, R] {
 	return joinGlobal(s, t, key, true, func(k K, v V, row opt[GV]) R { return f(k, v, row.pointer()) }, opts)
 }
@@ -127,9 +127,9 @@ type lookup[K, V, TK, T, R any] struct {
 }
 
 // usable reports whether a record can have a result. One with a null value never has. One without a key to look up has only
-// in a left join, and only if it has no key of its own either (KIP-962); a mapper that finds no key drops it.
+// in a left join (KIP-962).
 func (l *lookup[K, V, TK, T, R]) usable(r *rec[K, V]) bool {
-	if !r.value.ok || !l.key(r).ok && (!l.left || r.key.ok) {
+	if !r.value.ok || !l.left && !l.key(r).ok {
 		l.task.drop()
 		return false
 	}
