@@ -38,8 +38,16 @@ type Config struct {
 	Errors ErrorPolicy
 	// ReplicationFactor is that of internal topics; the broker's default if 0 (replication.factor).
 	ReplicationFactor int16
+	// OnRestoring is called while a task's state is read from its changelogs, with how many records were.
+	OnRestoring func(task TaskID, records int)
 	// OnRestored is called when a task has its state back from its changelogs.
 	OnRestored func(task TaskID, records int, took time.Duration)
+	// StateDir is the folder for stores on disk (state.dir): each task has one of its own in it, by application id. Instances do
+	// not share it. It is needed where a store is [KVStore.OnDisk].
+	StateDir string
+	// CacheBytes is how many bytes of changes all cached stores together hold back (statestore.cache.max.bytes); 10 MiB if 0,
+	// nothing if negative.
+	CacheBytes int64
 	// Client is added to the options of every client, for TLS, SASL and the like.
 	Client []kgo.Opt
 }
@@ -57,6 +65,9 @@ func (c Config) withDefaults() Config {
 	case c.EmitEvery < 0:
 		c.EmitEvery = 0
 	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 10 << 20
+	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 8 * time.Second
 	}
@@ -70,7 +81,7 @@ func (c Config) withDefaults() Config {
 // more than once. Start more of them, in other processes or on other machines, with the same application id, and they share
 // the work: partitions make tasks, and tasks move to who is there. It corresponds to Java's KafkaStreams.
 //
-// State is in memory and comes back from its changelog topics when a task starts.
+// State comes back from its changelog topics when a task starts: all of it, or of stores on disk what their folder lacks.
 type App struct {
 	topology *Topology
 	config   Config
@@ -85,6 +96,8 @@ type App struct {
 	early    map[partition][]*kgo.Record // records of tasks that are being started
 	failure  error
 	paused   bool
+	folders  map[TaskID]chan struct{} // who opens a task's state folder waits until it was closed
+	cache    *cacheBudget
 
 	ready chan *liveTask
 }
@@ -99,7 +112,11 @@ func New(t *Topology, c Config) (*App, error) {
 			return nil, fmt.Errorf("streams: %s: an app cannot read topics by pattern", n.where)
 		}
 	}
-	return &App{topology: t, config: c.withDefaults(), tasks: map[TaskID]*liveTask{}, starting: map[TaskID]context.CancelFunc{},
+	if t.hasDisk() && c.StateDir == "" {
+		return nil, errors.New("streams: stores on disk need a StateDir")
+	}
+	c = c.withDefaults()
+	return &App{topology: t, config: c, folders: map[TaskID]chan struct{}{}, cache: &cacheBudget{max: c.CacheBytes}, tasks: map[TaskID]*liveTask{}, starting: map[TaskID]context.CancelFunc{},
 		early: map[partition][]*kgo.Record{}, ready: make(chan *liveTask)}, nil
 }
 
@@ -142,7 +159,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		err = a.commit(last, a.all())
 	}
 	for _, t := range a.tasks {
-		if e := t.Close(); err == nil {
+		if e := t.close(); err == nil {
 			err = e
 		}
 	}
@@ -283,8 +300,9 @@ func (a *App) welcome() {
 	for {
 		select {
 		case t := <-a.ready:
-			if t.wanted.Err() != nil {
-				continue // it was taken away meanwhile, and may be starting anew
+			if t.wanted.Err() != nil { // it was taken away meanwhile, and may be starting anew
+				a.failed(t.close())
+				continue
 			}
 			delete(a.starting, t.id)
 			a.tasks[t.id] = t

@@ -17,6 +17,7 @@ import (
 // Builder is used from one goroutine.
 type Builder struct {
 	segmented bool
+	onDisk    bool
 	around    func(node string, process func())
 	index     int
 	nodes     []*node
@@ -98,6 +99,7 @@ const (
 type storeNode struct {
 	name      string
 	logged    bool
+	onDisk    bool
 	changelog string // where it is not the store's own: the topic of a table's source
 	windowed  bool   // the changelog is compacted and also deleted after a time
 	retention int64

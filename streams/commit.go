@@ -28,7 +28,7 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 	}
 	req := a.commitRequest(tasks)
 	if len(req.Topics) == 0 {
-		return nil
+		return save(tasks)
 	}
 	resp, err := req.RequestWith(ctx, a.client)
 	if err != nil {
@@ -49,7 +49,32 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 		}
 	}
 	a.purge(ctx, tasks)
+	return save(tasks)
+}
+
+// save writes what stores on disk hold. It comes last: whoever dies before it finds in the changelogs what is missing.
+func save(tasks []*liveTask) error {
+	for _, t := range tasks {
+		if err := t.Save(t.logged()); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// logged is how far the changelogs of stores on disk have what the stores hold: up to the last record that we wrote or
+// restored, or, where the changelog is an input, up to where it was read.
+func (t *liveTask) logged() map[string]int64 {
+	offsets := map[string]int64{}
+	for topic, at := range t.out.logged {
+		if n := at.Load(); n >= 0 {
+			offsets[topic] = n
+		}
+		if q := t.queues[partition{topic, t.id.Partition}]; q != nil && q.next >= 0 {
+			offsets[topic] = q.next
+		}
+	}
+	return offsets
 }
 
 // commitRequest has the inputs that went on since the last commit.
@@ -126,11 +151,9 @@ func (a *App) revoked(ctx context.Context, lost map[string][]int32, orderly bool
 		err = a.commit(ctx, tasks)
 	}
 	for _, t := range tasks {
-		if e := t.Close(); err == nil {
+		if e := t.close(); err == nil {
 			err = e
 		}
 	}
-	if a.failure == nil {
-		a.failure = err
-	}
+	a.failed(err)
 }

@@ -176,9 +176,9 @@ type subscriptions struct {
 }
 
 func addSubscriptions(b *Builder, name string) {
-	n := &storeNode{name: name, logged: true, kind: reflect.TypeFor[*subscriptions]()}
+	n := &storeNode{name: name, logged: true, onDisk: b.onDisk, kind: reflect.TypeFor[*subscriptions]()}
 	n.open = func(t *Task) any {
-		s := &subscriptions{rows: store.NewKeyValue()}
+		s := &subscriptions{rows: t.keyValues(n)}
 		s.log = t.changelogOf(n, func(m Message) error {
 			s.rows.Put(m.Key, m.Value)
 			return nil

@@ -138,6 +138,7 @@ func aggregate[K, V, A any](g *Grouped[K, V], s step[K, V, A], results KVStore[K
 func addAggregate[K, V, A any](b *Builder, name string, parent *node, s step[K, V, A], table *stored[K, A]) *node {
 	return addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[K, change[A]]) func(*rec[K, V]) {
 		state := stateOf[*kvState[K, A]](t, table.store)
+		state.held.sendTo(out, &table.old)
 		return func(r *rec[K, V]) {
 			if !r.key.ok || !r.value.ok {
 				t.drop()
@@ -150,7 +151,7 @@ func addAggregate[K, V, A any](b *Builder, name string, parent *node, s step[K, 
 			}
 			now, was := s.do(r.key.v, r.value.v, before.opt)
 			kept, latest := state.put(r.key.v, now, time, r.time)
-			if !kept {
+			if !kept || state.held.waits(r.headers) {
 				return
 			}
 			if !table.old {

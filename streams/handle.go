@@ -15,6 +15,8 @@ type keeping struct {
 	history   time.Duration
 	versioned bool
 	newest    int // rows to keep, 0 for all
+	onDisk    bool
+	cached    bool
 }
 
 // A KVStore is a handle on a key-value store: rows with the time of their last change (Java's Materialized of a
@@ -41,6 +43,21 @@ func (s KVStore[K, V]) Versioned(history time.Duration) KVStore[K, V] {
 // the changelog hears of it. Java does not write that for results of the DSL, and their changelogs keep such rows for ever.
 func (s KVStore[K, V]) LRU(n int) KVStore[K, V] {
 	s.newest = n
+	return s
+}
+
+// OnDisk keeps the rows in the app's state folder ([Config.StateDir]), so that a task which starts there again reads only the
+// rest of its changelog, and rows need not fit in memory (Java's persistent stores). An [KVStore.LRU] stays in memory.
+func (s KVStore[K, V]) OnDisk() KVStore[K, V] {
+	s.onDisk = true
+	return s
+}
+
+// Cached makes the store hold changes back until a commit, or until the app's caches are full ([Config.CacheBytes]): of several
+// changes of a row only the last goes to the changelog and downstream (Java's withCachingEnabled; there it is the default).
+// A versioned store holds nothing back.
+func (s KVStore[K, V]) Cached() KVStore[K, V] {
+	s.cached = true
 	return s
 }
 
@@ -74,6 +91,18 @@ func (s WindowStore[K, V]) Retention(d time.Duration) WindowStore[K, V] {
 	return s
 }
 
+// OnDisk keeps the rows in the app's state folder, see [KVStore.OnDisk].
+func (s WindowStore[K, V]) OnDisk() WindowStore[K, V] {
+	s.onDisk = true
+	return s
+}
+
+// Cached makes the store hold changes back, see [KVStore.Cached]. One whose results are sent on close holds nothing back.
+func (s WindowStore[K, V]) Cached() WindowStore[K, V] {
+	s.cached = true
+	return s
+}
+
 // Unlogged makes the store have no changelog topic.
 func (s WindowStore[K, V]) Unlogged() WindowStore[K, V] {
 	s.unlogged = true
@@ -101,6 +130,18 @@ func Session[K, V any](name string, keys serde.Serde[K], values serde.Serde[V]) 
 // Retention makes the store keep sessions longer than their gap and grace need.
 func (s SessionStore[K, V]) Retention(d time.Duration) SessionStore[K, V] {
 	s.retention = d
+	return s
+}
+
+// OnDisk keeps the rows in the app's state folder, see [KVStore.OnDisk].
+func (s SessionStore[K, V]) OnDisk() SessionStore[K, V] {
+	s.onDisk = true
+	return s
+}
+
+// Cached makes the store hold changes back, see [KVStore.Cached]. One whose results are sent on close holds nothing back.
+func (s SessionStore[K, V]) Cached() SessionStore[K, V] {
+	s.cached = true
 	return s
 }
 

@@ -18,7 +18,14 @@ type liveTask struct {
 	idleAt   time.Time // since when it has had records, but not of all inputs
 	asked    time.Time // when the broker was last asked what else there is
 	out      *outbox
-	seen     int64 // records of global tables that it has seen
+	seen     int64  // records of global tables that it has seen
+	release  func() // lets others have the task's state folder
+}
+
+// close ends the task, and lets its state folder go.
+func (t *liveTask) close() error {
+	defer t.release()
+	return t.Close()
 }
 
 // queue is the records of one input that wait. next is the offset after the last one processed, -1 before the first.
@@ -36,6 +43,7 @@ type queue struct {
 type outbox struct {
 	client *kgo.Client
 	err    atomic.Pointer[error]
+	logged map[string]*atomic.Int64 // the offset after the last record of each changelog of a store on disk, -1 before the first
 }
 
 func (p *outbox) Send(m Message) { p.produce(m) }
@@ -53,6 +61,10 @@ func (p *outbox) produce(m Message) {
 		if err != nil {
 			err = fmt.Errorf("streams: writing to %s: %w", r.Topic, err)
 			p.err.CompareAndSwap(nil, &err)
+			return
+		}
+		if at := p.logged[r.Topic]; at != nil {
+			at.Store(r.Offset + 1) // callbacks of a partition come in the order of its records
 		}
 	})
 }

@@ -118,7 +118,7 @@ func (r *WindowRows[K, V]) Get(key K, start time.Time) (value V, ok bool) {
 
 // Put sets the value of a key in a window. A nil value deletes.
 func (r *WindowRows[K, V]) Put(key K, start time.Time, value V) {
-	r.state.put(key, start.UnixMilli(), stamped[V]{r.state.nulls.some(value), r.task.time}, r.task.time)
+	r.state.put(key, start.UnixMilli(), 0, stamped[V]{r.state.nulls.some(value), r.task.time}, r.task.time)
 }
 
 // Fetch walks the windows of a key that start from from to to, both included, by start.

@@ -96,6 +96,7 @@ func addSessionAggregate[K, V, A any](b *Builder, name string, parent *node, ini
 	n := addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[Windowed[K], change[A]]) func(*rec[K, V]) {
 		a := &sessionAggregate[K, V, A]{closing: newClosing(t, table.store, onClose, w.slack()), lossy: b.segmented, init: init, step: s, merge: merge, w: w,
 			table: table, state: stateOf[*sessionState[K, A]](t, table.store), nulls: nullsOf[V](), aggs: nullsOf[A](), out: out}
+		a.state.held.sendTo(out, &table.old)
 		return a.process
 	})
 	n.grace, n.hasGrace = w.grace.Milliseconds()+w.gap.Milliseconds(), true
@@ -151,7 +152,7 @@ func (a *sessionAggregate[K, V, A]) add(r *rec[K, V], closeTime int64) {
 }
 
 func (a *sessionAggregate[K, V, A]) send(r *rec[K, V], start, end int64, now, was opt[A]) {
-	if a.on {
+	if a.on || a.state.held.waits(r.headers) {
 		return
 	}
 	if !a.table.old {

@@ -2,7 +2,11 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -28,42 +32,118 @@ func (a *App) assigned(ctx context.Context, _ *kgo.Client, came map[string][]int
 
 // start makes a task and gives it its state.
 func (a *App) start(ctx context.Context, id TaskID) {
+	release, err := a.folder(ctx, id)
+	if err != nil {
+		return
+	}
 	t, err := a.newTask(ctx, id)
 	if err != nil {
+		release()
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if ctx.Err() == nil && a.failure == nil {
-			a.failure = err
+		if ctx.Err() == nil {
+			a.failed(err)
 		}
 		return
 	}
+	t.release = release
 	select {
 	case a.ready <- t:
 	case <-ctx.Done():
+		err := t.close()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.failed(err)
 	}
+}
+
+// failed ends the app, unless it is ending already.
+func (a *App) failed(err error) {
+	if a.failure == nil {
+		a.failure = err
+	}
+}
+
+// folder waits until nobody has the task's state folder: a task that was taken away and comes back may not be closed yet.
+func (a *App) folder(ctx context.Context, id TaskID) (release func(), err error) {
+	a.mu.Lock()
+	free := a.folders[id]
+	if free == nil {
+		free = make(chan struct{}, 1)
+		a.folders[id] = free
+	}
+	a.mu.Unlock()
+	select {
+	case free <- struct{}{}:
+		return func() { <-free }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// stateDir is the folder of a task, as Java has it.
+func (a *App) stateDir(id TaskID) string {
+	if a.config.StateDir == "" {
+		return ""
+	}
+	return filepath.Join(a.config.StateDir, a.config.AppID, id.String())
+}
+
+// CleanUp deletes the state folders of this instance, so that its tasks read their whole changelogs when they start (Java's
+// KafkaStreams.cleanUp). The app must not be running.
+func (a *App) CleanUp() error {
+	if a.config.StateDir == "" {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(a.config.StateDir, a.config.AppID))
 }
 
 func (a *App) newTask(ctx context.Context, id TaskID) (*liveTask, error) {
 	begun := time.Now()
-	out := &outbox{client: a.client}
-	task, err := a.topology.NewTask(TaskConfig{AppID: a.config.AppID, Partition: id.Partition, Now: time.Now(), EmitEvery: a.config.EmitEvery,
-		Errors: a.config.Errors, Partitions: a.partitionsOf}, out, append([]int{id.Group}, a.topology.globalGroups()...)...)
+	t, err := a.openTask(id)
 	if err != nil {
 		return nil, err
 	}
-	t := &liveTask{Task: task, wanted: ctx, out: out, queues: map[partition]*queue{}}
-	for _, p := range a.layout.partitionsOf(id) {
-		t.queues[p] = &queue{next: -1, committed: -1}
-	}
 	restored, err := a.restore(ctx, t)
+	if errors.Is(err, errStale) { // begin anew, with all of the changelogs
+		if err = errors.Join(t.Close(), os.RemoveAll(a.stateDir(id))); err != nil {
+			return nil, err
+		}
+		if t, err = a.openTask(id); err != nil {
+			return nil, err
+		}
+		restored, err = a.restore(ctx, t)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("streams: task %s: restoring its state: %w", id, err)
+		err = fmt.Errorf("streams: task %s: restoring its state: %w", id, err)
+	} else if err = a.position(ctx, t); err != nil {
+		err = fmt.Errorf("streams: task %s: reading its committed offsets: %w", id, err)
 	}
-	if err := a.position(ctx, t); err != nil {
-		return nil, fmt.Errorf("streams: task %s: reading its committed offsets: %w", id, err)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
+	t.wanted = ctx
 	if a.config.OnRestored != nil {
 		a.config.OnRestored(id, restored, time.Since(begun))
+	}
+	return t, nil
+}
+
+func (a *App) openTask(id TaskID) (*liveTask, error) {
+	out := &outbox{client: a.client, logged: map[string]*atomic.Int64{}}
+	task, err := a.topology.NewTask(TaskConfig{AppID: a.config.AppID, Partition: id.Partition, Now: time.Now(), EmitEvery: a.config.EmitEvery,
+		Errors: a.config.Errors, Partitions: a.partitionsOf, StateDir: a.stateDir(id), cache: a.cache},
+		out, append([]int{id.Group}, a.topology.globalGroups()...)...)
+	if err != nil {
+		return nil, err
+	}
+	for topic := range task.onDisk {
+		out.logged[topic] = &atomic.Int64{}
+		out.logged[topic].Store(-1)
+	}
+	t := &liveTask{Task: task, out: out, queues: map[partition]*queue{}}
+	for _, p := range a.layout.partitionsOf(id) {
+		t.queues[p] = &queue{next: -1, committed: -1}
 	}
 	return t, nil
 }
@@ -74,64 +154,6 @@ func (a *App) partitionsOf(topic string) int {
 	must(err)
 	must(details.Error())
 	return len(details[topic].Partitions)
-}
-
-// restore reads the changelogs of a task from their beginnings to their ends.
-func (a *App) restore(ctx context.Context, t *liveTask) (records int, err error) {
-	left := map[string]int64{} // changelogs that are not read yet, and their ends
-	from := map[string]map[int32]kgo.Offset{}
-	topics := t.Changelogs()
-	if len(topics) == 0 {
-		return 0, nil
-	}
-	ends, err := a.admin.ListEndOffsets(ctx, topics...)
-	if err != nil {
-		return 0, err
-	}
-	starts, err := a.admin.ListStartOffsets(ctx, topics...)
-	if err != nil {
-		return 0, err
-	}
-	for _, topic := range topics {
-		end, ok := ends.Lookup(topic, t.id.Partition)
-		if !ok || end.Err != nil {
-			return 0, fmt.Errorf("no end of %s-%d: %w", topic, t.id.Partition, end.Err)
-		}
-		if start, ok := starts.Lookup(topic, t.id.Partition); ok && start.Offset < end.Offset {
-			left[topic] = end.Offset
-			from[topic] = map[int32]kgo.Offset{t.id.Partition: kgo.NewOffset().At(start.Offset)}
-		}
-	}
-	if len(left) == 0 {
-		return 0, nil
-	}
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.config.Brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords()}, a.config.Client...)...)
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close()
-	for len(left) > 0 {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return records, ctx.Err()
-		}
-		if err := fatal(fetches); err != nil {
-			return records, err
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if !r.Attrs.IsControl() && r.Offset < left[r.Topic] && err == nil {
-				err = t.Restore(message(r))
-				records++
-			}
-			if r.Offset+1 >= left[r.Topic] {
-				delete(left, r.Topic)
-			}
-		})
-		if err != nil {
-			return records, err
-		}
-	}
-	return records, nil
 }
 
 // position finds out where the task's inputs were committed, and what time it was there.

@@ -22,6 +22,9 @@ func (t *Task) changelogOf(n *storeNode, restore func(Message) error) changelog 
 	}
 	topic := t.changelog(n)
 	t.restores[topic] = restore
+	if t.keptOnDisk(n) {
+		t.onDisk[topic] = true
+	}
 	if n.changelog != "" {
 		return changelog{task: t} // the source topic has every change already
 	}
@@ -42,23 +45,25 @@ type kvState[K, V any] struct {
 	log     changelog
 	rows    store.KeyValue  // values as layout.Stamped
 	history store.Versioned // instead of rows
+	held    *heldBack[K, V] // nil where changes are not held back
 }
 
 func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 	keys := needSerde(b, s.keys, "the store "+name)
 	values := needSerde(b, s.values, "the store "+name)
-	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]]()}
+	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]](), onDisk: s.newest == 0 && (s.onDisk || b.onDisk)}
 	n.open = func(t *Task) any {
 		state := &kvState[K, V]{keys: keys, values: values, nulls: nullsOf[V]()}
 		switch {
 		case s.versioned:
-			state.history = store.NewVersioned(s.history.Milliseconds())
+			state.history = t.versions(n, s.history.Milliseconds())
 		case s.newest > 0:
 			state.rows = store.NewLRU(s.newest, func(key []byte) { state.log.write(key, nil, t.time) })
 		default:
-			state.rows = store.NewKeyValue()
+			state.rows = t.keyValues(n)
 		}
 		state.log = t.changelogOf(n, state.restore)
+		state.held = holdBack[K, V](t, s.cached && !s.versioned, &state.log)
 		return state
 	}
 	b.addStore(n)
@@ -135,11 +140,19 @@ func (s *kvState[K, V]) put(key K, value opt[V], time, at int64) (kept, latest b
 		s.log.write(k, v, time) // what is too old to be kept, too, as in Java
 		return kept, latest
 	}
+	var was opt[V]
+	if s.held != nil && !s.held.has(k) {
+		was = s.getBytes(k).opt
+	}
 	if v == nil {
+		time = at
 		s.rows.Put(k, nil)
-		s.log.write(k, nil, at)
 	} else {
 		s.rows.Put(k, layout.Stamped(time, v))
+	}
+	if s.held != nil {
+		s.held.hold(heldRow[K, V]{bytes: k, key: opt[K]{key, true}, new: value, value: v, logged: time, sent: time}, was)
+	} else {
 		s.log.write(k, v, time)
 	}
 	return true, true
@@ -154,6 +167,7 @@ type windowState[K, V any] struct {
 	nulls  nulls[V]
 	log    changelog
 	rows   store.Window // values as layout.Stamped
+	held   *heldBack[Windowed[K], V]
 }
 
 // windowRow is a window of a key with its aggregate.
@@ -168,11 +182,12 @@ func (s WindowStore[K, V]) addTo(b *Builder, name, where string, retention int64
 	values := needSerde(b, s.values, "the store "+name)
 	retention = max(retention, s.retention.Milliseconds())
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
-		kind: reflect.TypeFor[*windowState[K, V]]()}
+		kind: reflect.TypeFor[*windowState[K, V]](), onDisk: s.onDisk || b.onDisk}
 	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
 	n.open = func(t *Task) any {
-		state := &windowState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: store.NewWindow(expiry, timeIndex)}
+		state := &windowState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.windows(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
+		state.held = holdBack[Windowed[K], V](t, s.cached && !timeIndex, &state.log)
 		return state
 	}
 	b.addStore(n)
@@ -213,15 +228,26 @@ func (s *windowState[K, V]) row(b []byte) stamped[V] {
 	return stamped[V]{decode(s.values, s.nulls, value), time}
 }
 
-func (s *windowState[K, V]) put(key K, start int64, value stamped[V], at int64) {
+// put sets or deletes the row of a window. Its end is told downstream if the change is held back.
+func (s *windowState[K, V]) put(key K, start, end int64, value stamped[V], at int64) {
 	k, v := encoded(s.keys, key), encode(s.values, value.opt)
+	logged := layout.WindowKey(k, start, 0)
+	var was opt[V]
+	if s.held != nil && !s.held.has(logged) {
+		was = s.row(s.rows.Get(k, start)).opt
+	}
+	time := value.time
 	if v == nil {
+		time = at
 		s.rows.Put(k, start, 0, nil)
-		s.log.write(layout.WindowKey(k, start, 0), nil, at)
+	} else {
+		s.rows.Put(k, start, 0, layout.Stamped(time, v))
+	}
+	if s.held != nil {
+		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value.opt, value: v, logged: time, sent: time}, was)
 		return
 	}
-	s.rows.Put(k, start, 0, layout.Stamped(value.time, v))
-	s.log.write(layout.WindowKey(k, start, 0), v, value.time)
+	s.log.write(logged, v, time)
 }
 
 func (s *windowState[K, V]) fetch(key K, from, to int64) []windowRow[K, V] {
@@ -247,6 +273,7 @@ type sessionState[K, V any] struct {
 	nulls  nulls[V]
 	log    changelog
 	rows   store.Session
+	held   *heldBack[Windowed[K], V]
 }
 
 // sessionRow is a session of a key with its aggregate.
@@ -261,11 +288,12 @@ func (s SessionStore[K, V]) addTo(b *Builder, name, where string, retention int6
 	values := needSerde(b, s.values, "the store "+name)
 	retention = max(retention, s.retention.Milliseconds())
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
-		kind: reflect.TypeFor[*sessionState[K, V]]()}
+		kind: reflect.TypeFor[*sessionState[K, V]](), onDisk: s.onDisk || b.onDisk}
 	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
 	n.open = func(t *Task) any {
-		state := &sessionState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: store.NewSession(expiry, timeIndex)}
+		state := &sessionState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.sessions(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
+		state.held = holdBack[Windowed[K], V](t, s.cached && !timeIndex, &state.log)
 		return state
 	}
 	b.addStore(n)
@@ -291,8 +319,17 @@ func (s *sessionState[K, V]) restore(m Message) error {
 
 func (s *sessionState[K, V]) put(key K, start, end int64, value opt[V], at int64) {
 	k, v := encoded(s.keys, key), encode(s.values, value)
+	logged := layout.SessionKey(k, start, end)
+	var was opt[V]
+	if s.held != nil && !s.held.has(logged) {
+		was = decode(s.values, s.nulls, s.rows.Get(k, start, end))
+	}
 	s.rows.Put(k, start, end, v)
-	s.log.write(layout.SessionKey(k, start, end), v, at)
+	if s.held != nil {
+		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value, value: v, logged: at, sent: end}, was)
+		return
+	}
+	s.log.write(logged, v, at)
 }
 
 func (s *sessionState[K, V]) get(key K, start, end int64) opt[V] {

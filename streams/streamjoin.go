@@ -133,7 +133,7 @@ type duplicates[K, V any] struct {
 	values serde.Serde[V]
 	rows   store.Window
 	log    changelog
-	seq    int32
+	seq    *int64
 	// nullsCount lets records without a value move the time by which others expire, as in Java's in-memory stores and unlike
 	// in its RocksDB stores.
 	nullsCount bool
@@ -141,9 +141,10 @@ type duplicates[K, V any] struct {
 
 func addDuplicates[K, V any](b *Builder, name string, keys serde.Serde[K], values serde.Serde[V], retention int64) {
 	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
-	n := &storeNode{name: name, logged: true, windowed: true, retention: retention, kind: reflect.TypeFor[*duplicates[K, V]]()}
+	n := &storeNode{name: name, logged: true, windowed: true, retention: retention, onDisk: b.onDisk, kind: reflect.TypeFor[*duplicates[K, V]]()}
 	n.open = func(t *Task) any {
-		s := &duplicates[K, V]{keys: keys, values: values, rows: store.NewWindow(expiry, false), nullsCount: !b.segmented}
+		s := &duplicates[K, V]{keys: keys, values: values, rows: t.windows(n, expiry, false), nullsCount: !b.segmented,
+			seq: t.number(n, "seq", 0)}
 		s.log = t.changelogOf(n, s.restore)
 		return s
 	}
@@ -154,19 +155,20 @@ func (s *duplicates[K, V]) restore(m Message) error {
 	key, start, seq, err := layout.ParseWindowKey(m.Key)
 	if err == nil && m.Value != nil {
 		s.rows.Put(key, start, seq, m.Value)
-		s.seq = seq
+		*s.seq = int64(seq)
 	}
 	return err
 }
 
 // put adds a record. One with a null value takes a sequence and is logged, as in Java, but there is nothing to keep.
 func (s *duplicates[K, V]) put(r *rec[K, V]) {
-	s.seq = (s.seq + 1) & math.MaxInt32
+	*s.seq = (*s.seq + 1) & math.MaxInt32
+	seq := int32(*s.seq)
 	key, value := encode(s.keys, r.key), encode(s.values, r.value)
 	if value != nil || s.nullsCount {
-		s.rows.Put(key, r.time, s.seq, value) // a null moves the store's time on
+		s.rows.Put(key, r.time, seq, value) // a null moves the store's time on
 	}
-	s.log.write(layout.WindowKey(key, r.time, s.seq), value, r.time)
+	s.log.write(layout.WindowKey(key, r.time, seq), value, r.time)
 }
 
 func addJoinWindow[K, V any](b *Builder, name string, parent *node, storeName string) *node {
@@ -192,9 +194,15 @@ type unmatched struct {
 }
 
 func addUnmatched(b *Builder, name string) {
-	n := &storeNode{name: name, logged: true, kind: reflect.TypeFor[*unmatched]()}
+	n := &storeNode{name: name, logged: true, onDisk: b.onDisk, kind: reflect.TypeFor[*unmatched]()}
 	n.open = func(t *Task) any {
-		s := &unmatched{rows: store.NewKeyValue(), observed: -1, lowest: math.MaxInt64}
+		s := &unmatched{rows: t.keyValues(n), observed: -1, lowest: math.MaxInt64}
+		for key := range s.rows.Range(nil, nil, false) { // what is on disk already
+			time, _, _, err := layout.ParseSideKey(key)
+			must(err)
+			s.lowest = time
+			break
+		}
 		s.log = t.changelogOf(n, s.restore)
 		return s
 	}

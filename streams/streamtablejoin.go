@@ -157,15 +157,15 @@ type joinBuffer[K, V any] struct {
 	values   serde.Serde[V]
 	rows     store.KeyValue // layout.TimeFirstKey -> layout.Buffered
 	log      changelog
-	seq      int32
-	observed int64
+	seq      *int64
+	observed *int64
 }
 
 func addJoinBuffer[K, V any](b *Builder, name string, keys serde.Serde[K], values serde.Serde[V]) {
 	keys, values = needSerde(b, keys, "the buffer "+name), needSerde(b, values, "the buffer "+name)
-	n := &storeNode{name: name, logged: true, kind: reflect.TypeFor[*joinBuffer[K, V]]()}
+	n := &storeNode{name: name, logged: true, onDisk: b.onDisk, kind: reflect.TypeFor[*joinBuffer[K, V]]()}
 	n.open = func(t *Task) any {
-		s := &joinBuffer[K, V]{task: t, keys: keys, values: values, rows: store.NewKeyValue(), observed: -1}
+		s := &joinBuffer[K, V]{task: t, keys: keys, values: values, rows: t.keyValues(n), observed: t.number(n, "observed", -1), seq: t.number(n, "seq", 0)}
 		s.log = t.changelogOf(n, s.restore)
 		return s
 	}
@@ -178,18 +178,18 @@ func (s *joinBuffer[K, V]) restore(m Message) error {
 		return err
 	}
 	s.rows.Put(m.Key, m.Value)
-	s.observed, s.seq = max(s.observed, time), max(s.seq, seq)
+	*s.observed, *s.seq = max(*s.observed, time), max(*s.seq, int64(seq))
 	return nil
 }
 
 // put holds a record, unless its time is over already.
 func (s *joinBuffer[K, V]) put(r *rec[K, V], grace int64) bool {
-	if s.observed-grace > r.time {
+	if *s.observed-grace > r.time {
 		return false
 	}
-	s.observed = max(s.observed, r.time)
-	s.seq = (s.seq + 1) & math.MaxInt32
-	key := layout.TimeFirstKey(r.time, encode(s.keys, r.key), s.seq)
+	*s.observed = max(*s.observed, r.time)
+	*s.seq = (*s.seq + 1) & math.MaxInt32
+	key := layout.TimeFirstKey(r.time, encode(s.keys, r.key), int32(*s.seq))
 	in := s.task.input
 	held := layout.Buffered{Time: r.time, Offset: in.Offset, Partition: in.Partition, Topic: in.Topic, Headers: r.headers, New: encode(s.values, r.value)}
 	value := held.Append(nil, 0)
@@ -203,7 +203,7 @@ func (s *joinBuffer[K, V]) evict(grace int64, do func(*rec[K, V])) {
 	for key, value := range s.rows.Range(nil, nil, false) {
 		time, k, _, err := layout.ParseTimeFirstKey(key)
 		must(err)
-		if time > s.observed-grace {
+		if time > *s.observed-grace {
 			return
 		}
 		held, _, err := layout.ParseBuffered(value)

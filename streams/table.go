@@ -138,6 +138,7 @@ func (s *sourceTable[K, V]) start(parent *node) func(t *Task, at *place) {
 		var state *kvState[K, V]
 		if s.kept {
 			state = stateOf[*kvState[K, V]](t, s.name)
+			state.held.sendTo(out, &s.old)
 		}
 		connect(parent, at, func(r *rec[K, V]) {
 			if !r.key.ok {
@@ -157,7 +158,9 @@ func (s *sourceTable[K, V]) start(parent *node) func(t *Task, at *place) {
 				t.drop()
 				return
 			}
-			out.forward(updateOf(r, r.value, old, latest, r.time))
+			if !state.held.waits(r.headers) {
+				out.forward(updateOf(r, r.value, old, latest, r.time))
+			}
 		})
 	}
 }

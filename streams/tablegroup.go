@@ -139,6 +139,7 @@ func aggregateTable[K, V, A any](g *GroupedTable[K, V], s tableStep[K, V, A], re
 	table := &stored[K, A]{store: results.name, isVersions: results.keeping.versioned}
 	n := addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[K, change[A]]) func(*update[K, V]) {
 		state := stateOf[*kvState[K, A]](t, table.store)
+		state.held.sendTo(out, &table.old)
 		return func(r *update[K, V]) {
 			before := state.get(r.key.v)
 			now, time := before.opt, r.time
@@ -155,7 +156,7 @@ func aggregateTable[K, V, A any](g *GroupedTable[K, V], s tableStep[K, V, A], re
 				now = s.put(r.key.v, c.new.v, now)
 			}
 			kept, latest := state.put(r.key.v, now, time, r.time)
-			if !kept {
+			if !kept || state.held.waits(r.headers) {
 				return
 			}
 			was := before.opt

@@ -118,10 +118,11 @@ func joinTables[K, V1, V2, R any](left *Table[K, V1], right *Table[K, V2], kind 
 			return out.forward
 		}
 		state := stateOf[*kvState[K, R]](t, j.store)
+		state.held.sendTo(out, &j.old)
 		return func(r *update[K, R]) {
 			c := r.value.v
 			kept, latest := state.put(r.key.v, c.new, r.time, r.time)
-			if kept {
+			if kept && !state.held.waits(r.headers) {
 				out.forward(updateOf(r, c.new, c.old, latest, r.time))
 			}
 		}

@@ -91,6 +91,7 @@ func deriveTable[K, V, V2 any](t *Table[K, V], o options, prefix string, values 
 		row := derivedRows[K, V, V2]{table: d, compute: compute(task, &place{task, d.node}), out: out, skipNothing: skipNothing}
 		if d.store != "" {
 			row.state = stateOf[*kvState[K, V2]](task, d.store)
+			row.state.held.sendTo(out, &d.old)
 		}
 		return row.process
 	})
@@ -125,7 +126,7 @@ func (d derivedRows[K, V, V2]) process(r *update[K, V]) {
 	}
 	if d.state != nil {
 		var kept bool
-		if kept, latest = d.state.put(r.key.v, now, r.time, r.time); !kept {
+		if kept, latest = d.state.put(r.key.v, now, r.time, r.time); !kept || d.state.held.waits(r.headers) {
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gregorhq/gregor/streams/internal/layout"
+	"github.com/gregorhq/gregor/streams/internal/store"
 )
 
 // A TaskID names a task: the number of its sub-topology and its partition (Java's TaskId).
@@ -56,6 +58,13 @@ type TaskConfig struct {
 	EmitEvery time.Duration
 	// Errors says what happens to bad records. The zero value stops the task at the first.
 	Errors ErrorPolicy
+	// StateDir is the task's folder for its stores on disk, see [KVStore.OnDisk]. Without one they are in memory, in the form
+	// that they have on disk.
+	StateDir string
+	// CacheBytes is how many bytes of changes its cached stores hold back, see [KVStore.Cached]; at 0 they hold nothing back.
+	CacheBytes int64
+
+	cache *cacheBudget // of the app, instead of CacheBytes
 }
 
 // A Task is a topology, or one of its sub-topologies, at work on one partition, as a pure state machine: records and ticks
@@ -77,6 +86,9 @@ type Task struct {
 	flushes  []func()
 	closes   []func() error
 	clocks   [2]schedule
+	disk     *store.Disk     // opened by the first store that needs it
+	onDisk   map[string]bool // the changelogs of stores on disk
+	cache    *cacheBudget
 	dropped  int64
 
 	now        int64 // wall clock
@@ -106,11 +118,19 @@ type place struct {
 func (t *Topology) NewTask(config TaskConfig, out Output, groups ...int) (task *Task, err error) {
 	task = &Task{topology: t, config: config, out: out, outlets: make([]any, len(t.nodes)), sources: map[string]*source{},
 		stores: map[string]any{}, restores: map[string]func(Message) error{}, now: config.Now.UnixMilli(), streamTime: -1,
-		time: config.Now.UnixMilli(), partition: map[string]int64{}, emitted: map[string]int64{}}
+		time: config.Now.UnixMilli(), partition: map[string]int64{}, emitted: map[string]int64{}, onDisk: map[string]bool{}, cache: config.cache}
+	if task.cache == nil {
+		task.cache = &cacheBudget{max: config.CacheBytes}
+	}
 	task.id.Partition = config.Partition
 	if len(groups) > 0 {
 		task.id.Group = groups[0]
 	}
+	defer func() {
+		if err != nil && task.disk != nil {
+			err = errors.Join(err, task.disk.Close())
+		}
+	}()
 	defer task.caught(&err)
 	mine := t.nodes
 	if len(groups) > 0 {
@@ -194,7 +214,7 @@ func (t *Task) Tick(now time.Time) (err error) {
 	return nil
 }
 
-// Flush sends what waits for a commit: the changelogs of buffers. Whoever drives the task calls it before each commit.
+// Flush sends what waits for a commit: what caches hold back, and the changelogs of buffers. Whoever drives the task calls it before each commit.
 func (t *Task) Flush() (err error) {
 	defer t.caught(&err)
 	for _, f := range t.flushes {
@@ -247,13 +267,16 @@ func (t *Task) Restore(m Message) error {
 // Changelogs lists the changelog topics of the task's stores.
 func (t *Task) Changelogs() []string { return slices.Sorted(maps.Keys(t.restores)) }
 
-// Close lets processors clean up.
+// Close lets processors clean up. What stores on disk hold is lost if it was not saved.
 func (t *Task) Close() (err error) {
 	defer t.caught(&err)
 	for _, c := range t.closes {
 		if e := c(); e != nil && err == nil {
 			err = e
 		}
+	}
+	if t.disk != nil {
+		err = errors.Join(err, t.disk.Close())
 	}
 	return err
 }

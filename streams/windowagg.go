@@ -89,6 +89,7 @@ func addWindowAggregate[K, V, A any](b *Builder, name string, parent *node, s st
 	n := addNode(b, name, []*node{parent}, []string{table.store}, func(t *Task, out *outlet[Windowed[K], change[A]]) func(*rec[K, V]) {
 		a := &windowAggregate[K, V, A]{closing: newClosing(t, table.store, w.onClose, w.slack()), step: s, w: w, table: table,
 			state: stateOf[*windowState[K, A]](t, table.store), nulls: nullsOf[V](), out: out}
+		a.state.held.sendTo(out, &table.old)
 		return a.process
 	})
 	n.grace, n.hasGrace = w.graceMillis(), true
@@ -143,8 +144,8 @@ func (a *windowAggregate[K, V, A]) update(r *rec[K, V], start, end int64, before
 }
 
 func (a *windowAggregate[K, V, A]) put(r *rec[K, V], start, end int64, row stamped[A], was opt[A]) {
-	a.state.put(r.key.v, start, row, r.time)
-	if a.w.onClose {
+	a.state.put(r.key.v, start, end, row, r.time)
+	if a.w.onClose || a.state.held.waits(r.headers) {
 		return
 	}
 	if !a.table.old {

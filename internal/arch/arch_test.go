@@ -41,6 +41,7 @@ var worldly = []string{"net", "os", "os/signal", "os/exec", "syscall", "crypto/r
 
 // vendorHomes says which rooms may import a library that the house confines.
 var vendorHomes = map[string][]string{
+	"github.com/cockroachdb/pebble/v2":  {"streams"},
 	"go.etcd.io/raft/v3":                {"raft"},
 	"golang.org/x/sys":                  {"vfs", "server", "daemon"},
 	"github.com/spf13/cobra":            {"cli"},

@@ -4,7 +4,7 @@
 // that what a read returned stays as it was while the store changes. Only package streams calls it, from one goroutine per
 // store. It knows no serdes, writes no changelog and forwards nothing: package streams does that around it.
 //
-// The interfaces are what a store on disk will implement, too.
+// Each kind of store comes in memory, and on a [Disk]; the interfaces are what both are. Tests hold the one against the other.
 package store
 
 import (

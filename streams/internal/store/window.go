@@ -39,6 +39,18 @@ func byTime(a, b span) int {
 	return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.rest, b.rest), cmp.Compare(a.key, b.key))
 }
 
+// spanRows are rows with a time, in memory or on disk.
+type spanRows interface {
+	put(row span) (kept bool)
+	get(key []byte, time, rest int64) []byte
+	// fetch returns the rows of a key with from <= time <= to, by time.
+	fetch(key []byte, from, to int64) []span
+	// fetchAll returns the rows of all keys with from <= time <= to, by time, then by rest, then by key.
+	fetchAll(from, to int64) []span
+	oldest() int64
+	alive() int64
+}
+
 // spans are rows with a time, in segments that are dropped whole. Within a segment rows are sorted by key; an index by
 // time is kept where ranges over all keys are asked for often (emit on close).
 type spans struct {
@@ -56,20 +68,23 @@ func newSpans(e Expiry, timeIndex bool) *spans {
 	return s
 }
 
-// oldest is the least time that a row may have to be found.
-func (s *spans) oldest() int64 {
-	if s.observed < 0 {
+func (s *spans) oldest() int64 { return s.expiry.oldest(s.observed) }
+func (s *spans) alive() int64  { return s.expiry.alive(s.observed) }
+
+// oldest is the least time that a row may have to be found, when the highest time seen is observed, -1 before the first.
+func (e Expiry) oldest(observed int64) int64 {
+	if observed < 0 {
 		return math.MinInt64
 	}
-	return s.observed - s.expiry.Retention + 1
+	return observed - e.Retention + 1
 }
 
 // alive is the least time of a row whose segment is still there.
-func (s *spans) alive() int64 {
-	if s.observed < 0 || s.expiry.Exactly {
-		return s.oldest()
+func (e Expiry) alive(observed int64) int64 {
+	if observed < 0 || e.Exactly {
+		return e.oldest(observed)
 	}
-	return segmentOf(s.observed-s.expiry.Retention, s.expiry.segment()) * s.expiry.segment()
+	return segmentOf(observed-e.Retention, e.segment()) * e.segment()
 }
 
 // segmentOf rounds down for negative times, too.
@@ -138,7 +153,6 @@ func (s *spans) get(key []byte, time, rest int64) []byte {
 	return row.value
 }
 
-// fetch returns the rows of a key with from <= time <= to, by time.
 func (s *spans) fetch(key []byte, from, to int64) (rows []span) {
 	from = max(from, s.oldest())
 	s.segments.Ascend(segmentOf(from, s.expiry.segment()), func(id int64, segment *btree.BTreeG[span]) bool {
@@ -154,7 +168,6 @@ func (s *spans) fetch(key []byte, from, to int64) (rows []span) {
 	return rows
 }
 
-// fetchAll returns the rows of all keys with from <= time <= to, by time, then by rest, then by key.
 func (s *spans) fetchAll(from, to int64) (rows []span) {
 	if s.times != nil {
 		s.times.Ascend(span{time: from, rest: math.MinInt64}, func(row span) bool {
@@ -201,7 +214,7 @@ type Window interface {
 // NewWindow returns a store in memory. timeIndex makes FetchAll fast.
 func NewWindow(e Expiry, timeIndex bool) Window { return &window{newSpans(e, timeIndex)} }
 
-type window struct{ rows *spans }
+type window struct{ rows spanRows }
 
 func (w *window) Put(key []byte, start int64, seq int32, value []byte) bool {
 	return w.rows.put(span{key: string(key), time: start, rest: int64(seq), value: value})
@@ -247,7 +260,7 @@ type Session interface {
 // NewSession returns a store in memory. timeIndex makes FindAll fast.
 func NewSession(e Expiry, timeIndex bool) Session { return &session{newSpans(e, timeIndex)} }
 
-type session struct{ rows *spans }
+type session struct{ rows spanRows }
 
 func (s *session) Put(key []byte, start, end int64, value []byte) {
 	s.rows.put(span{key: string(key), time: end, rest: start, value: value})

@@ -1,0 +1,113 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// errStale says that a changelog does not reach back to where the rows on disk have it, or not as far: it was deleted and
+// made anew, or its oldest records have expired meanwhile.
+var errStale = errors.New("the state on disk does not belong to the changelog")
+
+// restore reads the changelogs of a task to their ends: from their beginnings, or from where the rows on disk have them.
+func (a *App) restore(ctx context.Context, t *liveTask) (records int, err error) {
+	from, left, err := a.unrestored(ctx, t)
+	if err != nil || len(left) == 0 {
+		return 0, err
+	}
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.config.Brokers...), kgo.ConsumePartitions(from), kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(restoreFetch), kgo.FetchMaxPartitionBytes(restoreFetch)}, a.config.Client...)...)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	if err := t.restoring(); err != nil {
+		return 0, err
+	}
+	ends := map[string]int64{}
+	for topic, end := range left {
+		ends[topic] = end
+	}
+	for len(left) > 0 {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return records, ctx.Err()
+		}
+		if err := fatal(fetches); err != nil {
+			return records, err
+		}
+		n, err := t.restoreAll(fetches, left)
+		if records += n; err != nil {
+			return records, err
+		}
+		if a.config.OnRestoring != nil {
+			a.config.OnRestoring(t.id, records)
+		}
+	}
+	for topic, end := range ends {
+		if at := t.out.logged[topic]; at != nil {
+			at.Store(end)
+		}
+	}
+	return records, t.Save(t.logged())
+}
+
+// restoreFetch is how many bytes of changelogs are fetched at once. It bounds what restoring takes beside the state itself.
+const restoreFetch = 8 << 20
+
+// restoreAll takes fetched records of changelogs, as far as they have to be read.
+func (t *liveTask) restoreAll(fetches kgo.Fetches, left map[string]int64) (records int, err error) {
+	fetches.EachRecord(func(r *kgo.Record) {
+		if !r.Attrs.IsControl() && r.Offset < left[r.Topic] && err == nil {
+			err = t.Restore(message(r))
+			records++
+		}
+		if r.Offset+1 >= left[r.Topic] {
+			delete(left, r.Topic)
+		}
+	})
+	return records, err
+}
+
+// unrestored lists the changelogs of a task that it does not have whole: where to begin with them, and where they end.
+func (a *App) unrestored(ctx context.Context, t *liveTask) (from map[string]map[int32]kgo.Offset, left map[string]int64, err error) {
+	topics := t.Changelogs()
+	if len(topics) == 0 {
+		return nil, nil, nil
+	}
+	ends, err := a.admin.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, nil, err
+	}
+	starts, err := a.admin.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, nil, err
+	}
+	from, left = map[string]map[int32]kgo.Offset{}, map[string]int64{}
+	for _, topic := range topics {
+		end, ok := ends.Lookup(topic, t.id.Partition)
+		if !ok || end.Err != nil {
+			return nil, nil, fmt.Errorf("no end of %s-%d: %w", topic, t.id.Partition, end.Err)
+		}
+		start, ok := starts.Lookup(topic, t.id.Partition)
+		if !ok || start.Err != nil {
+			return nil, nil, fmt.Errorf("no start of %s-%d: %w", topic, t.id.Partition, start.Err)
+		}
+		at := start.Offset
+		if saved, ok := t.Saved(topic); ok {
+			if saved < start.Offset || saved > end.Offset {
+				return nil, nil, errStale
+			}
+			at = saved
+			t.out.logged[topic].Store(saved)
+		}
+		if at < end.Offset {
+			left[topic] = end.Offset
+			from[topic] = map[int32]kgo.Offset{t.id.Partition: kgo.NewOffset().At(at)}
+		}
+	}
+	return from, left, nil
+}
