@@ -9,7 +9,7 @@ DURATION ?= 20m
 
 export CGO_ENABLED = 0
 
-.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat record-streams bench cross clean
+.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat record-streams bench bench-streams cross clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ record-streams: ## record anew what Java Kafka Streams does with the topologies 
 
 bench: build ## compare with Apache Kafka on this machine; WORKLOADS=name,… selects, CLUSTER=3 compares clusters
 	bench/run
+
+bench-streams: build ## compare streams with Java's Kafka Streams on a Gregor node; BENCH_FLAGS="-loads join,restore" selects
+	bench/streams/run $(BENCH_FLAGS)
 
 cross: ## build for Linux and macOS, amd64 and arm64, into dist/
 	@for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64; do \

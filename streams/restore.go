@@ -55,8 +55,8 @@ func (a *App) restore(ctx context.Context, t *liveTask) (records int, err error)
 	return records, t.Save(t.logged())
 }
 
-// restoreFetch is how many bytes of changelogs are fetched at once. It bounds what restoring takes beside the state itself.
-const restoreFetch = 8 << 20
+// restoreFetch is how many bytes of changelogs are fetched at once, as they are compressed. It bounds what restoring takes beside the state itself.
+const restoreFetch = 2 << 20
 
 // restoreAll takes fetched records of changelogs, as far as they have to be read.
 func (t *liveTask) restoreAll(fetches kgo.Fetches, left map[string]int64) (records int, err error) {

@@ -35,8 +35,8 @@ type number struct{ value, saved int64 }
 
 const (
 	mostDirty   = 16 << 20 // bytes of uncommitted rows in memory
-	restoreStep = 4 << 20  // bytes of a batch while restoring
-	memTable    = 32 << 20
+	restoreStep = 1 << 20  // bytes of a batch while restoring
+	memTable    = 16 << 20
 	blockCache  = 64 << 20 // bytes, for all tasks of the process together
 	blockSize   = 16 << 10
 	bloomBits   = 10
@@ -61,7 +61,7 @@ var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(b
 // an error; delete it, and its changelogs bring the rows back.
 func OpenDisk(folder string) (*Disk, error) {
 	options := &pebble.Options{
-		Cache: sharedCache(), DisableWAL: true, MemTableSize: memTable, MemTableStopWritesThreshold: 4,
+		Cache: sharedCache(), DisableWAL: true, MemTableSize: memTable, MemTableStopWritesThreshold: 3,
 		Logger: quiet{},
 	}
 	for i := range options.Levels {
@@ -173,7 +173,7 @@ func (d *Disk) Restoring() error {
 	if err := d.write(false); err != nil { // rows are of no use without the numbers of their stores
 		return err
 	}
-	d.restoring = d.db.NewBatch()
+	d.restoring = d.db.NewBatch(pebble.WithInitialSizeBytes(2*restoreStep), pebble.WithMaxRetainedSizeBytes(2*restoreStep))
 	return nil
 }
 
@@ -184,6 +184,9 @@ func (d *Disk) Commit(offsets map[string]int64) error {
 	}
 	if d.restoring != nil {
 		if err := d.step(0); err != nil {
+			return err
+		}
+		if err := d.restoring.Close(); err != nil {
 			return err
 		}
 		d.restoring = nil
@@ -242,9 +245,8 @@ func (d *Disk) step(more int) error {
 	if err := d.restoring.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("store: writing: %w", err)
 	}
-	err := d.restoring.Close()
-	d.restoring = d.db.NewBatch()
-	return err
+	d.restoring.Reset() // and fill the same memory again
+	return nil
 }
 
 // grown counts bytes that are not in the database, and writes when they are too many.
