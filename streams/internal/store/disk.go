@@ -62,7 +62,7 @@ var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(b
 func OpenDisk(folder string) (*Disk, error) {
 	options := &pebble.Options{
 		Cache: sharedCache(), DisableWAL: true, MemTableSize: memTable, MemTableStopWritesThreshold: 3,
-		Logger: quiet{},
+		Logger: quiet{}, L0CompactionThreshold: 8, L0StopWritesThreshold: 64, LBaseMaxBytes: 256 << 20,
 	}
 	for i := range options.Levels {
 		options.Levels[i].BlockSize = blockSize
