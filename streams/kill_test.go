@@ -14,8 +14,12 @@ import (
 	"github.com/gregorhq/gregor/streams"
 )
 
-// victimOf is the variable that makes a process of this test an instance of the app, on the broker that it names.
-const victimOf = "GREGOR_STREAMS_TEST_BROKER"
+// victimOf is the variable that makes a process of this test an instance of the app, on the broker that it names; victimIn names
+// its state folder.
+const (
+	victimOf = "GREGOR_STREAMS_TEST_BROKER"
+	victimIn = "GREGOR_STREAMS_TEST_FOLDER"
+)
 
 func TestMain(m *testing.M) {
 	addr := os.Getenv(victimOf)
@@ -27,7 +31,8 @@ func TestMain(m *testing.M) {
 	topology, err := b.Build()
 	if err == nil {
 		var app *streams.App
-		if app, err = streams.New(topology, streams.Config{AppID: "app", Brokers: []string{addr}, CommitInterval: 50 * time.Millisecond, SessionTimeout: 6 * time.Second}); err == nil {
+		if app, err = streams.New(topology, streams.Config{AppID: "app", Brokers: []string{addr}, CommitInterval: 50 * time.Millisecond, SessionTimeout: 6 * time.Second,
+			StateDir: os.Getenv(victimIn)}); err == nil {
 			err = app.Run(context.Background())
 		}
 	}
@@ -44,16 +49,17 @@ func collect(b *streams.Builder) {
 			all = slices.Insert(all, i, v)
 		}
 		return strings.Join(all, " ")
-	}, kv("sets"))
+	}, kv("sets").OnDisk())
 	sets.ToStream().To(topicOf("counts"))
 }
 
-// Instances are killed again and again, by SIGKILL in the middle of what they do. Everything that was sent is in the result.
+// Instances are killed again and again, by SIGKILL in the middle of what they do, and go on with what their folders then hold.
+// Everything that was sent is in the result.
 func TestNothingIsLostWhenInstancesAreKilled(t *testing.T) {
 	c := startCluster(t, map[string]int32{"lines": 4, "counts": 2})
-	start := func() *exec.Cmd {
+	start := func(folder string) *exec.Cmd {
 		victim := exec.Command(os.Args[0], "-test.run=^$")
-		victim.Env = append(os.Environ(), victimOf+"="+c.addr)
+		victim.Env = append(os.Environ(), victimOf+"="+c.addr, victimIn+"="+folder)
 		victim.Stderr = os.Stderr
 		if err := victim.Start(); err != nil {
 			t.Fatal(err)
@@ -64,7 +70,8 @@ func TestNothingIsLostWhenInstancesAreKilled(t *testing.T) {
 		_ = victim.Process.Kill()
 		_ = victim.Wait()
 	}
-	instances := []*exec.Cmd{start(), start(), start()}
+	folders := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	instances := []*exec.Cmd{start(folders[0]), start(folders[1]), start(folders[2])}
 	defer func() {
 		for _, i := range instances {
 			kill(i)
@@ -84,7 +91,7 @@ func TestNothingIsLostWhenInstancesAreKilled(t *testing.T) {
 		if time.Now().After(next) {
 			i := rand.IntN(len(instances))
 			kill(instances[i])
-			instances[i] = start()
+			instances[i] = start(folders[i])
 			next = time.Now().Add(time.Duration(1+rand.IntN(3)) * time.Second)
 		}
 		time.Sleep(50 * time.Millisecond)
