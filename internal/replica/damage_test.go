@@ -41,6 +41,28 @@ func (b *broker) rot() {
 	f.Release()
 }
 
+// flip changes one bit of a broker's newest segment, on its disk.
+func (b *broker) flip(at int64) {
+	names, err := b.disk.List("data/logs/orders-0")
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	slices.Sort(names)
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") })
+	f, err := b.disk.Open("data/logs/orders-0/" + names[len(names)-1])
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	defer f.Release()
+	was := make([]byte, 1)
+	if _, err = f.ReadAt(was, at); err == nil {
+		_, err = f.WriteAt([]byte{was[0] ^ 4}, at)
+	}
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+}
+
 // trip has a broker read what has rotted, as whoever looks for a time does.
 func (b *broker) trip() {
 	log := b.life.partition().Log()
@@ -162,4 +184,38 @@ func TestADamagedReplicaThatNobodyCanReplaceIsKept(t *testing.T) {
 	c.until("another leads", func() bool { l := c.leader(); return l != nil && l != b })
 	b.start()
 	c.settled()
+}
+
+// What has rotted on the leader is noticed when a follower does not take it, and never spreads.
+func TestALeaderWhoseRecordsHaveRottedIsMadeAnew(t *testing.T) {
+	c := newCluster(t, 5, 3, nil)
+	c.live(20)
+	c.settled()
+	leader := c.leader()
+	late := c.brokers[leader.n%len(c.brokers)]
+	late.stop(false)
+	c.until("the others go on", func() bool {
+		c.watch(500 * time.Millisecond)
+		return len(c.orders().ISR) == 2
+	})
+	from := leader.life.partition().Log().End()
+	c.live(10)
+	c.until("both have it", func() bool { return leader.life.partition().HighWatermark() == leader.life.partition().Log().End() })
+	if leader.life.partition().Log().End() == from {
+		t.Fatal("nothing was produced meanwhile")
+	}
+	r, err := leader.life.partition().Log().Read(from, 1, from+10, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := r.Position + int64(r.Size) - 3 // in the records of the first batch that the late one lacks
+	r.Release()
+	leader.flip(at)
+	late.start()
+	c.until("another leads", func() bool {
+		c.watch(500 * time.Millisecond)
+		return c.leader() != nil && c.leader() != leader
+	})
+	c.settled()
+	c.judge()
 }

@@ -31,6 +31,9 @@ func (p *Partition) readForFollower(f *Fetch, want *FetchPartition, result *wire
 		case want.Offset >= end || maxBytes == 0 && !atLeastOne:
 		case p.holdsBack(f.Follower.ID):
 			f.heldBack = true
+		case p.lead.refuses(f.Follower.ID, want.Offset) && log.Check(want.Offset) != nil:
+			// What this node has there has rotted. It is damaged, and somebody else will lead.
+			result.Error = kafka.KafkaStorageError
 		default:
 			next := p.readRange(log, want, result, maxBytes, end, atLeastOne)
 			p.lead.sent(f.Follower.ID, next)
@@ -220,18 +223,14 @@ func (p *Partition) appendFetched(log *storage.Log, data []byte) (wrote bool, er
 		if len(data) < record.HeaderSize {
 			break // the rest of a batch that was cut
 		}
-		size := record.Batch(data).Size()
-		if size < record.HeaderSize {
-			return false, fmt.Errorf("a batch of %d bytes: %w", size, kafka.CorruptMessage)
+		b, err := p.firstFetched(data)
+		if err != nil && len(batches) == 0 {
+			return false, err
 		}
-		if size > int64(len(data)) {
-			break
+		if err != nil || b == nil {
+			break // what is good before it is taken, and it is asked for again
 		}
-		b := record.Batch(data[:size:size])
-		data = data[size:]
-		if b.Magic() != record.Magic || b.CRC() != b.ComputeCRC() || b.LastOffsetDelta() < 0 || b.LeaderEpoch() > p.leaderEpoch {
-			return false, fmt.Errorf("batch at %d: %w", b.BaseOffset(), kafka.CorruptMessage)
-		}
+		data = data[len(b):]
 		batches = append(batches, b)
 	}
 	if len(batches) == 0 {
@@ -246,6 +245,22 @@ func (p *Partition) appendFetched(log *storage.Log, data []byte) (wrote bool, er
 		return true, p.beginWithin(log, batches, start)
 	}
 	return true, log.AppendAsFollower(p.manager.now(), batches)
+}
+
+// firstFetched is the first batch of what a leader has sent; nil for one that was cut.
+func (p *Partition) firstFetched(data []byte) (record.Batch, error) {
+	size := record.Batch(data).Size()
+	if size < record.HeaderSize {
+		return nil, fmt.Errorf("a batch of %d bytes: %w", size, kafka.CorruptMessage)
+	}
+	if size > int64(len(data)) {
+		return nil, nil
+	}
+	b := record.Batch(data[:size:size])
+	if b.Magic() != record.Magic || b.CRC() != b.ComputeCRC() || b.LastOffsetDelta() < 0 || b.LeaderEpoch() > p.leaderEpoch {
+		return nil, fmt.Errorf("batch at %d: %w", b.BaseOffset(), kafka.CorruptMessage)
+	}
+	return b, nil
 }
 
 // beginWithin makes an empty log begin with a batch of which only the end is wanted: the leader's log begins within it, because the

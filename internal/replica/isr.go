@@ -38,6 +38,8 @@ type follower struct {
 	durable     int64 // the end of what it has on stable storage
 	logStart    int64 // where its log begins, for good; -1 where that is not known
 	caughtUp    time.Time
+	sentFrom    int64     // where what it was sent last begins; -1 for nothing yet
+	again       int       // how often it has asked for that once more
 	lastEnd     int64     // where our log ended when it fetched last
 	lastFetch   time.Time // and when that was
 	blocking    time.Time // since when it alone has held the high watermark back; zero if it does not
@@ -109,7 +111,7 @@ func (l *leadership) fetched(id kafka.NodeID, brokerEpoch, offset, durable, logS
 		return // a late word of an earlier life
 	}
 	if brokerEpoch > f.brokerEpoch || !f.fetched {
-		*f = follower{id: id, brokerEpoch: brokerEpoch, fetched: true, logStart: -1, caughtUp: f.caughtUp, penance: f.penance, backFrom: f.backFrom}
+		*f = follower{id: id, brokerEpoch: brokerEpoch, fetched: true, logStart: -1, sentFrom: -1, caughtUp: f.caughtUp, penance: f.penance, backFrom: f.backFrom}
 	}
 	f.validated, f.logStart = offset, logStart
 	f.durable = min(max(f.durable, durable), offset)
@@ -128,6 +130,20 @@ func (l *leadership) sent(id kafka.NodeID, end int64) {
 	if f := l.follower(id); f != nil && f.fetched {
 		f.validated = max(f.validated, end)
 	}
+}
+
+// refuses notes that a follower is to be sent what lies at an offset, and reports whether it has asked for that so often that it
+// seems to refuse what it gets. A fetch that is lost on its way is asked again as well, but not for long.
+func (l *leadership) refuses(id kafka.NodeID, offset int64) bool {
+	f := l.follower(id)
+	if f == nil || f.sentFrom != offset {
+		if f != nil {
+			f.sentFrom, f.again = offset, 0
+		}
+		return false
+	}
+	f.again++
+	return f.again%suspicious == 0
 }
 
 // progress notes how far a follower's log is durable, and reports whether that is news.
@@ -175,6 +191,9 @@ type lag struct {
 	max  time.Duration // replica.lag.time.max.ms
 	slow time.Duration // replica.slow.evict.ms: how long one follower alone may hold everybody up
 }
+
+// suspicious is after how many fetches of the same records a leader looks at them.
+const suspicious = 3
 
 const (
 	// firstPenance is how long a follower that was put out for being slow has to keep up before it may join again. It doubles

@@ -324,3 +324,23 @@ func scanIndex(file vfs.File, base, size int64) (*index, error) {
 		w.skip(b)
 	}
 }
+
+// Check looks at the batch that holds an offset as a whole, with its checksum, and takes the log offline if it is not what was
+// written. Somebody who was sent it does not accept it.
+func (l *Log) Check(offset int64) error {
+	list := l.list()
+	r, err := l.Read(offset, 1, l.end.Load(), true)
+	if err != nil || r.File == nil {
+		return err
+	}
+	defer r.Release()
+	data := make([]byte, r.Size)
+	_, err = r.ReadAt(data, 0)
+	if b := record.Batch(data); err == nil && (len(data) < record.HeaderSize || !plausible(b) || b.Size() != int64(len(data)) || b.CRC() != b.ComputeCRC()) {
+		err = fmt.Errorf("%s at %d: %w", r.File.Name(), r.Position, errCorruptLog)
+	}
+	if err != nil {
+		return l.unreadable(list[find(list, offset)], err)
+	}
+	return nil
+}
