@@ -6,22 +6,25 @@ import (
 )
 
 // refusals remembers which batches of idempotent producers a partition could not take: its log was not open, its disk was
-// full, too few replicas were in sync. A log takes any sequence number from a producer that it does not know, because it may have forgotten it. Had it
-// refused the first batch of a new one and taken the second, which is on its way already, the first could never follow. Of a
-// producer that it knows, the log itself tells what may follow, also where another leader has taken what this one refused.
+// full, too few replicas were in sync. A log takes any sequence number from a producer that it does not know, because it may
+// have forgotten it. Had it refused the first batch of a new one and taken the second, which is on its way already, the first
+// could never follow. And a batch that is refused may be in the log, from before a change of leaders: the ones behind it would be
+// taken as they follow the log, and push it out of the five that are known again when they are sent again. In another leader
+// epoch a log that knows the producer tells what may follow: another leader may have taken what this one refused.
 type refusals map[int64]refusal
 
 // refusal is the lowest sequence of a producer that was refused and has not come again.
 type refusal struct {
 	epoch    int16
 	sequence int32
+	leader   int32 // epoch in which it was refused
 }
 
 // mostRefusals bounds what is remembered.
 const mostRefusals = 10_000
 
 // note remembers that a batch was refused for a reason that will pass.
-func (r *refusals) note(s *Staged) {
+func (r *refusals) note(s *Staged, leader int32) {
 	if len(s.Batch) == 0 {
 		return
 	}
@@ -30,23 +33,24 @@ func (r *refusals) note(s *Staged) {
 		return
 	}
 	old, known := (*r)[producer.ID]
-	if known && old.epoch == producer.Epoch && old.sequence <= s.Batch.BaseSequence() {
+	if known && old.epoch == producer.Epoch && old.sequence <= s.Batch.BaseSequence() && old.leader == leader {
 		return
 	}
 	if *r == nil || len(*r) >= mostRefusals {
 		*r = refusals{}
 	}
-	(*r)[producer.ID] = refusal{producer.Epoch, s.Batch.BaseSequence()}
+	(*r)[producer.ID] = refusal{producer.Epoch, s.Batch.BaseSequence(), leader}
 }
 
-// allows reports whether a batch may be tried: nothing before it was refused. What had been and comes again is forgotten. known says that the log knows the producer.
-func (r refusals) allows(s *Staged, known bool) bool {
+// allows reports whether a batch may be tried: nothing before it was refused. What had been and comes again is forgotten. known says
+// that the log knows the producer, and leader is the leader epoch.
+func (r refusals) allows(s *Staged, known bool, leader int32) bool {
 	producer := s.Batch.Producer()
 	old, refused := r[producer.ID]
 	if !refused {
 		return true
 	}
-	if known {
+	if known && old.leader != leader {
 		delete(r, producer.ID)
 		return true
 	}
@@ -61,7 +65,7 @@ func (r refusals) allows(s *Staged, known bool) bool {
 func (p *Partition) refuseOvertakers(log *storage.Log, batches []*Staged, appends []*storage.Append, fire *firing) ([]*Staged, []*storage.Append) {
 	kept, keptAppends := batches[:0], appends[:0]
 	for _, s := range batches {
-		if !p.refused.allows(s, log.Knows(s.Batch.Producer().ID)) {
+		if !p.refused.allows(s, log.Knows(s.Batch.Producer().ID), p.leaderEpoch) {
 			s.refuse(kafka.OutOfOrderSequenceNumber)
 			fire.finish(s)
 			continue
