@@ -190,7 +190,9 @@ func (s *session) Request(frame []byte, slot server.Slot) error {
 	if row == nil {
 		return fmt.Errorf("%w: %s is not served", wire.ErrMalformed, kmsg.NameForKey(h.Key))
 	}
-	if !row.between && s.api.Serving != nil && !s.api.Serving() {
+	// Which APIs there are is told at once: a connection that ends before its first answer looks like a broker that wants TLS, and some
+	// clients tell their users so.
+	if !row.between && h.Key != wire.KeyAPIVersions && s.api.Serving != nil && !s.api.Serving() {
 		return fmt.Errorf("%w: the node has just been started", server.ErrTooEarly)
 	}
 	if s.api.Observe != nil {
