@@ -79,7 +79,9 @@ func (n *nemesis) victim() *node { return n.cluster.nodes[n.chance.IntN(len(n.cl
 func (n *nemesis) strike(ctx context.Context, kind string) error {
 	began := n.now()
 	err := n.inflict(ctx, kind)
-	n.faults = append(n.faults, fault{kind, began, n.now()})
+	if kind != "restart" { // which is one of every node
+		n.faults = append(n.faults, fault{kind, began, n.now()})
+	}
 	return err
 }
 
@@ -118,12 +120,15 @@ func (n *nemesis) inflict(ctx context.Context, kind string) error {
 // rollingRestart goes on to the next node when the last is in sync, as whoever upgrades a cluster would.
 func (n *nemesis) rollingRestart(ctx context.Context) error {
 	for _, victim := range n.cluster.nodes {
+		began := n.now()
 		n.cluster.stop(victim)
-		if err := n.cluster.start(victim, false); err != nil {
+		err := n.cluster.start(victim, false)
+		n.faults = append(n.faults, fault{"restart", began, n.now()})
+		if err != nil {
 			return err
 		}
 		waiting, cancel := context.WithTimeout(ctx, 20*time.Second)
-		err := n.cluster.inSync(waiting)
+		err = n.cluster.inSync(waiting)
 		cancel()
 		if err != nil {
 			return nil // another fault is in the way: that one is to end first

@@ -15,7 +15,11 @@ type pause struct {
 
 func (p pause) length() time.Duration { return p.to - p.from }
 
-const noPause = 100 * time.Millisecond
+const (
+	noPause = 100 * time.Millisecond
+	// longestPauses is how many pauses are told one by one.
+	longestPauses = 10
+)
 
 // pauses are, for each partition, all gaps between acknowledgements until a time that are longer than noPause.
 func pauses(h *history, until time.Duration) []pause {
@@ -135,13 +139,15 @@ func report(out io.Writer, w *workload, faults []fault, violations []violation, 
 
 // reportPauses prints how long producers were held up, by kinds of faults.
 func reportPauses(out io.Writer, faults []fault, all []pause) {
-	var worst pause
-	for _, p := range all {
-		if p.length() > worst.length() {
-			worst = p
+	longest := slices.Clone(all)
+	slices.SortFunc(longest, func(a, b pause) int { return int(b.length() - a.length()) })
+	for _, p := range longest[:min(len(longest), longestPauses)] {
+		when := "without a fault"
+		if i := cause(faults, p); i >= 0 {
+			when = fmt.Sprintf("%s at %.1f s", faults[i].kind, faults[i].began.Seconds())
 		}
+		fmt.Fprintf(out, "pause          %6.2f s of partition %d after %.1f s: %s\n", p.length().Seconds(), p.partition, p.from.Seconds(), when)
 	}
-	fmt.Fprintf(out, "longest pause  %.2f s without an acknowledgement, of partition %d after %.1f s\n", worst.length().Seconds(), worst.partition, worst.from.Seconds())
 	fmt.Fprintf(out, "faults         %d; a fault's pause is the longest time in which a partition acknowledged nothing, beginning with the fault\n", len(faults))
 	kinds := unavailability(faults, all)
 	for _, kind := range sortedKeys(kinds) {
