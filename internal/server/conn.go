@@ -157,12 +157,36 @@ func (c *conn) dispatch() (more bool, err error) {
 		frame := c.buffer[c.from+4 : c.from+4+size : c.from+4+size]
 		c.from += 4 + size
 		c.server.Stats.Requests.Add(1)
-		if err := c.session.Request(frame, c.newSlot()); err != nil {
+		if err := c.request(frame); err != nil {
 			c.dropLastSlot()
 			return false, err
 		}
 	}
 	return false, nil
+}
+
+const (
+	// earlyMost is how long a request waits that comes before it can be served, and earlyPause how often it is tried. Clients come
+	// back while a node is being started, and take a closed connection for more than that.
+	earlyMost  = 3 * time.Second
+	earlyPause = 10 * time.Millisecond
+)
+
+// request hands a frame over.
+func (c *conn) request(frame []byte) error {
+	slot := c.newSlot()
+	err := c.session.Request(frame, slot)
+	for waited := time.Duration(0); errors.Is(err, ErrTooEarly) && waited < earlyMost && !c.isClosed(); waited += earlyPause {
+		time.Sleep(earlyPause)
+		err = c.session.Request(frame, slot)
+	}
+	return err
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // frameSize reads the size prefix of the next frame, and refuses what cannot be a frame of ours.

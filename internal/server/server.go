@@ -32,7 +32,7 @@ type Protocol interface {
 // Session is one connection's side of the protocol. Its methods are called by one goroutine.
 type Session interface {
 	// Request dispatches one request. The frame, without its size prefix, is valid until Drained returns. An error closes
-	// the connection without an answer.
+	// the connection without an answer, except that a request which comes too early (ErrTooEarly) is handed over again.
 	Request(frame []byte, slot Slot) error
 	// Drained says that every complete request that has arrived was dispatched: what was put off until now is done now.
 	Drained()
@@ -40,7 +40,8 @@ type Session interface {
 	Closed()
 }
 
-// ErrTooEarly is wrapped by the error of a request that came before it can be served. Whoever has sent it will come again.
+// ErrTooEarly is wrapped by the error of a request that came before it can be served. It is tried again for a while; after that its
+// connection ends, and whoever has sent it will come again.
 var ErrTooEarly = errors.New("too early")
 
 // Slot is the place of one request's answer in the order of its connection. Exactly one of Send, Silence and Abort is

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -31,7 +32,10 @@ const bigAnswer = 64 << 10
 // heldFor is how long a request that begins with h waits, as JoinGroup and Fetch do.
 const heldFor = 200 * time.Millisecond
 
-type echoSession struct{ echo *echo }
+type echoSession struct {
+	echo  *echo
+	early int // requests that came too early
+}
 
 func (s *echoSession) Request(frame []byte, slot Slot) error {
 	if len(frame) == 0 {
@@ -46,6 +50,11 @@ func (s *echoSession) Request(frame []byte, slot Slot) error {
 	case 'h':
 		kept := bytes.Clone(frame)
 		time.AfterFunc(heldFor, func() { slot.Send(answer(slot, kept), nil) })
+	case 'e':
+		if s.early++; s.early < 5 {
+			return fmt.Errorf("%w: the %dth time", ErrTooEarly, s.early)
+		}
+		slot.Send(answer(slot, frame), nil)
 	case 's':
 		slot.Silence()
 	case 'a':
@@ -208,6 +217,20 @@ func TestIdleConnectionsAreClosedAndWaitingOnesAreNot(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("still counted")
 		}
+	}
+}
+
+// Clients come back while a node is being started. They wait then, and what they have sent behind it.
+func TestARequestThatComesTooEarlyWaitsForItsTime(t *testing.T) {
+	s, c := start(t, Config{})
+	_, _ = c.Write(append(append(frame([]byte("x1")), frame([]byte("early"))...), frame([]byte("x2"))...))
+	for _, want := range []string{"x1", "early", "x2"} {
+		if got := read(t, c); string(got) != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+	if n := s.Stats.Requests.Load(); n != 3 {
+		t.Fatalf("%d requests are counted", n)
 	}
 }
 
