@@ -43,10 +43,13 @@ cluster() {
 
 # kafka_cluster is the same of Apache Kafka: each node is a broker and votes.
 kafka_cluster() {
-	local dir=$1 ports=(${2//,/ }) internal=(${INTERNAL//,/ }) advertised=(${ADVERTISED//,/ }) racks=(${RACKS//,/ })
+	local dir=$1 ports=(${2//,/ }) internal advertised racks
 	local first=${FIRST_ID:-0} jars="$CACHE/java/$KAFKA_VERSION/*" count=${#ports[@]} voters= n controllers=()
 	[ -e "$CACHE/java/$KAFKA_VERSION/.done" ] || return 1
 	mkdir -p "$dir"
+	IFS=, read -ra internal <<<"${INTERNAL:-}"
+	IFS=, read -ra advertised <<<"${ADVERTISED:-}"
+	IFS=, read -ra racks <<<"${RACKS:-}"
 	local copies=$((count < 3 ? count : 3))
 	for n in "${!ports[@]}"; do
 		controllers+=("$(free_port)")
@@ -58,8 +61,8 @@ kafka_cluster() {
 		cat >"$file" <<-END
 			node.id=$id
 			process.roles=broker,controller
-			listeners=PLAINTEXT://127.0.0.1:${ports[n]},CONTROLLER://127.0.0.1:${controllers[n]}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]}}
-			advertised.listeners=PLAINTEXT://${advertised[n]:-127.0.0.1:${ports[n]}}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]}}
+			listeners=PLAINTEXT://127.0.0.1:${ports[n]},CONTROLLER://127.0.0.1:${controllers[n]}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]:-}}
+			advertised.listeners=PLAINTEXT://${advertised[n]:-127.0.0.1:${ports[n]}}${internal[n]:+,INTERNAL://127.0.0.1:${internal[n]:-}}
 			listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT
 			${internal[n]:+inter.broker.listener.name=INTERNAL}
 			controller.listener.names=CONTROLLER
@@ -150,9 +153,14 @@ until_true() {
 	done
 }
 
-# serving COUNT: so many nodes serve.
+# serving COUNT: so many nodes serve, and any of them may be killed: three vote on the metadata, which takes a moment longer.
 serving() {
-	[ "$(gregor cluster describe -o json | python3 -c 'import json, sys; print(sum(not b["fenced"] for b in json.load(sys.stdin)["brokers"]))')" = "$1" ]
+	gregor cluster describe -o json | python3 -c '
+import json, sys
+d = json.load(sys.stdin)
+nodes = sum(not b["fenced"] for b in d["brokers"])
+voters = sum(m["role"] != "observer" for m in d["quorum"]["members"])
+sys.exit(nodes != int(sys.argv[1]) or voters < 3)' "$1"
 }
 
 # in_sync TOPIC: every replica of it is.

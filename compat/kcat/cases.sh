@@ -65,23 +65,22 @@ kcat_text() {
 	done
 }
 
-# Each of three nodes is killed while it leads what is produced. Every line is there once, in order, for a consumer that reads all
-# the while and for one that reads in the end.
+# Each of three nodes is killed while it leads what is produced. Every line is there once, in order, for a reader that is there all
+# the while and for one that comes afterwards. kcat ends when it has lost every node once, so each reader is to outlive one.
 kcat_cluster() {
 	kcat_version
-	local id partition lines
+	local id partition lines reader
 	until_true 30 serving 3
 	gregor topic create lines -p 3 -r 3 -c min.insync.replicas=2
 	text text "$(quick 6000000 30000000)"
 	split -n l/3 -d -a 1 text part-
 	lines=$(wc -l <text)
-	for partition in 0 1 2; do
-		kcat -b "$BOOTSTRAPS" -C -t lines -p $partition -o beginning -q -u >reading-$partition 2>reading-$partition.log &
-	done
 	for id in 0 1 2; do
 		partition=$(led_by $id lines)
 		step "kill -9 of node $id, which leads partition $partition, while it is produced to"
 		[ -n "$partition" ] || die "node $id leads nothing"
+		kcat -b "$BOOTSTRAPS" -C -t lines -p "$partition" -o beginning -q -u >reading 2>reading.log &
+		reader=$!
 		{
 			head -n $((lines / 6)) part-$id
 			node_down $id
@@ -90,14 +89,14 @@ kcat_cluster() {
 		# Read while the node is down, from those that are left.
 		kcat -b "$BOOTSTRAPS" -C -t lines -p "$partition" -o beginning -e -q >back
 		same "want-$partition" back
+		until_true 30 cmp -s "want-$partition" reading
+		kill $reader
 		node_up $id
-		until_true 30 in_sync lines
+		until_true 120 in_sync lines
 	done
 	step "all of it, from all nodes"
 	for partition in 0 1 2; do
-		[ -e "want-$partition" ] || continue
-		kcat -b "$BOOTSTRAPS" -C -t lines -p $partition -o beginning -e -q >back
-		same "want-$partition" back
-		until_true 30 cmp -s "want-$partition" "reading-$partition"
-	done
+		kcat -b "$BOOTSTRAPS" -C -t lines -p $partition -o beginning -e -q
+	done | LC_ALL=C sort >back
+	same <(LC_ALL=C sort text) back
 }
