@@ -73,7 +73,7 @@ func topics(adm *kadm.Client) {
 	must(err)
 	_, err = adm.CreateTopic(ctx, 3, 1, nil, "topics")
 	is(errors.Is(err, kerr.TopicAlreadyExists), true, "a topic that is there")
-	_, err = adm.CreateTopic(ctx, 3, 3, nil, "wide")
+	_, err = adm.CreateTopic(ctx, 3, 99, nil, "wide")
 	is(errors.Is(err, kerr.InvalidReplicationFactor), true, "too many replicas")
 	listed, err := adm.ListTopics(ctx)
 	must(err)

@@ -110,7 +110,7 @@ java_cluster_moves() {
 	out=$(cat verified)
 	has "$out" 'Clearing broker-level throttles on brokers 0,1,2'
 	has "$out" 'Clearing topic-level throttles on topic moved'
-	is "$(described_by_java "$BOOTSTRAP" moved | grep -c -v '[12],[12]')" 0 "the number of partitions that are elsewhere"
+	is "$(described_by_java "$BOOTSTRAP" moved | grep -v ' [12],[12] [12],[12]$' || true)" "" "what is elsewhere"
 	hasnt "$(tool ConfigCommand $b --describe --entity-type brokers --entity-name 1)" throttled
 	hasnt "$(tool TopicCommand $b --describe --topic moved)" throttled
 	tool ConsoleConsumer $b --topic moved --from-beginning --max-messages "$(wc -l <text)" --timeout-ms 30000 2>/dev/null | LC_ALL=C sort >back
@@ -129,9 +129,10 @@ java_cluster_moves() {
 	out=$(tool ReassignPartitionsCommand $b --execute --reassignment-json-file heavy.json 2>&1 || true)
 	has "$out" 'Cannot execute because there is an existing partition assignment'
 	out=$(tool ReassignPartitionsCommand $b --cancel --reassignment-json-file heavy.json)
-	has "$out" 'Successfully cancelled partition reassignments for: heavy-0'
+	has "$out" 'Successfully cancelled partition reassignments? for: heavy-0'
 	is "$(tool ReassignPartitionsCommand $b --list)" "No partition reassignments found."
-	is "$(described_by_java "$BOOTSTRAP" heavy)" "0 0 0,1 0,1"
+	# The order in which a reassignment is begun stays, in Kafka too: those that were wanted, those that were to go.
+	is "$(described_by_java "$BOOTSTRAP" heavy)" "0 0 1,0 0,1"
 
 	step "kafka-reassign-partitions: a throttle that is raised lets it go on"
 	tool ReassignPartitionsCommand $b --execute --reassignment-json-file heavy.json --throttle 1000

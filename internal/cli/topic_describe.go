@@ -73,7 +73,7 @@ func (q *call) describeTopic(topic kadm.TopicDetail) describedTopic {
 	ends, _ := q.admin.ListEndOffsets(q.ctx, topic.Topic)
 	sizes := q.sizes(topic)
 	for _, p := range topic.Partitions.Sorted() {
-		one := describedPartition{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
+		one := describedPartition{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: append([]int32{}, p.Replicas...), ISR: append([]int32{}, p.ISR...),
 			Offline: append([]int32{}, p.OfflineReplicas...), Start: offsetOf(starts, p), End: offsetOf(ends, p)}
 		if p.Err != nil {
 			one.Error = because(p.Err, "").Error()
