@@ -231,16 +231,18 @@ func (b *builder) delete(maybe bool) {
 
 // gone looks whether what was deleted is not there, nor anything that was deleted before.
 func (b *builder) gone() {
+	known := sorted(b.t.shadow.topics)
 	b.describe(nil, func(topics []kmsg.MetadataResponseTopic) {
-		wrong := b.t.shadow.listed(topics)
+		wrong := b.t.shadow.listed(known, topics)
 		if b.soon(wrong == "", b.gone, "%s", wrong) {
 			b.pause(b.create)
 		}
 	})
 }
 
-// listed compares all topics that a node knows with what was promised, and says what is wrong.
-func (s *shadow) listed(topics []kmsg.MetadataResponseTopic) string {
+// listed compares all topics that a node knows with what was promised, and says what is wrong. known are the topics that were there
+// when it was asked: others may have been created since, and an answer may be read late.
+func (s *shadow) listed(known []string, topics []kmsg.MetadataResponseTopic) string {
 	there := map[kafka.TopicID]bool{}
 	for _, t := range topics {
 		if name, was := s.deleted[t.TopicID]; was {
@@ -248,7 +250,7 @@ func (s *shadow) listed(topics []kmsg.MetadataResponseTopic) string {
 		}
 		there[t.TopicID] = true
 	}
-	for _, name := range sorted(s.topics) {
+	for _, name := range known {
 		if !there[s.topics[name].id] {
 			return fmt.Sprintf("topic %s was created, and is not there", name)
 		}

@@ -98,7 +98,7 @@ func (a *auditor) groups() {
 // list looks whether the topics are those that must be there.
 func (a *auditor) list() {
 	a.describe(nil, func(topics []kmsg.MetadataResponseTopic) {
-		wrong := a.t.shadow.listed(topics)
+		wrong := a.t.shadow.listed(sorted(a.t.shadow.topics), topics)
 		a.done = a.soon(wrong == "", a.list, "%s", wrong)
 	})
 }
