@@ -187,12 +187,18 @@ func TestBlocksOfProducerIDsNeverOverlap(t *testing.T) {
 
 func (c *cluster) updateFeature(name string, level int16, kind int8) string {
 	req := kmsg.NewPtrUpdateFeaturesRequest()
-	req.Version = 2
+	req.Version = 1
 	u := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
 	u.Feature, u.MaxVersionLevel, u.UpgradeType = name, level, kind
 	req.FeatureUpdates = append(req.FeatureUpdates, u)
 	got := "not answered"
-	c.UpdateFeatures(req, func(r *kmsg.UpdateFeaturesResponse) { got = kafka.ErrorCode(r.ErrorCode).Error() })
+	c.UpdateFeatures(req, func(r *kmsg.UpdateFeaturesResponse) {
+		got = kafka.ErrorCode(r.ErrorCode).Error()
+		// Results are of version 1, and only where all went well.
+		if want := map[bool]int{true: 1}[r.ErrorCode == 0]; len(r.Results) != want {
+			c.t.Errorf("answered %s with %d results", got, len(r.Results))
+		}
+	})
 	c.settle()
 	return got
 }

@@ -14,13 +14,13 @@ const (
 	unsafeDowngrade int8 = 3
 )
 
-// UpdateFeatures finalizes levels of features: all that the request names, or none.
+// UpdateFeatures finalizes levels of features: all that the request names, or none. Why not is told for the request as a whole, in
+// old versions too, as Kafka 4 does.
 func (c *Controller) UpdateFeatures(req *kmsg.UpdateFeaturesRequest, reply func(*kmsg.UpdateFeaturesResponse)) {
-	refused := make([]*refusal, len(req.FeatureUpdates))
 	var first *refusal
 	c.decide(func(m *machine) (records []metadata.Record) {
 		seen := map[string]bool{}
-		for n, u := range req.FeatureUpdates {
+		for _, u := range req.FeatureUpdates {
 			kind := u.UpgradeType
 			if req.Version == 0 {
 				kind = upgrade
@@ -28,13 +28,13 @@ func (c *Controller) UpdateFeatures(req *kmsg.UpdateFeaturesRequest, reply func(
 					kind = safeDowngrade
 				}
 			}
-			refused[n] = m.checkLevel(u.Feature, u.MaxVersionLevel, kind)
+			refused := m.checkLevel(u.Feature, u.MaxVersionLevel, kind)
 			if seen[u.Feature] {
-				refused[n] = refuse(kafka.InvalidRequest, "feature %q is named more than once in the request", u.Feature)
+				refused = refuse(kafka.InvalidRequest, "feature %q is named more than once in the request", u.Feature)
 			}
 			seen[u.Feature] = true
 			if first == nil {
-				first = refused[n]
+				first = refused
 			}
 			records = append(records, &metadata.FeatureLevel{Name: u.Feature, Level: u.MaxVersionLevel})
 		}
@@ -50,18 +50,14 @@ func (c *Controller) UpdateFeatures(req *kmsg.UpdateFeaturesRequest, reply func(
 			reply(resp)
 			return
 		}
-		if req.Version >= 2 {
+		if first != nil || req.Version >= 2 {
 			first.on(&resp.ErrorCode, &resp.ErrorMessage)
 			reply(resp)
 			return
 		}
-		for n, u := range req.FeatureUpdates {
+		for _, u := range req.FeatureUpdates {
 			r := kmsg.NewUpdateFeaturesResponseResult()
 			r.Feature = u.Feature
-			if refused[n] == nil && first != nil {
-				refused[n] = refuse(kafka.FeatureUpdateFailed, "nothing was changed, because another feature was refused: %s", first.text)
-			}
-			refused[n].on(&r.ErrorCode, &r.ErrorMessage)
 			resp.Results = append(resp.Results, r)
 		}
 		reply(resp)

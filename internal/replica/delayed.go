@@ -17,6 +17,7 @@ type firing struct {
 
 	proposals []proposed
 	deletions []*Deletion
+	committed []*Deletion // that can be carried out now
 }
 
 // commit is a state machine that is to hear how far its log is committed.
@@ -47,6 +48,9 @@ func (f *firing) run() {
 	for _, d := range f.deletions {
 		d.settle()
 	}
+	for _, d := range f.committed {
+		d.goOn()
+	}
 	for _, p := range f.proposals {
 		p.partition.manager.proposals.add(p)
 	}
@@ -62,8 +66,9 @@ func (f *firing) reset() {
 	clear(f.commits)
 	clear(f.proposals)
 	clear(f.deletions)
+	clear(f.committed)
 	*f = firing{settled: f.settled[:0], requests: f.requests[:0], fetches: f.fetches[:0], commits: f.commits[:0], proposals: f.proposals[:0],
-		deletions: f.deletions[:0]}
+		deletions: f.deletions[:0], committed: f.committed[:0]}
 }
 
 // produceQueue holds the parts of produce requests that wait for the high watermark, in the order of their offsets.

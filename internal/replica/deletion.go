@@ -10,7 +10,8 @@ import (
 	"github.com/gregorhq/gregor/internal/loop"
 )
 
-// Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until every
+// Deletion is a request to delete a partition's records up to an offset, -1 for the high watermark. It waits until all of them are
+// committed, which a producer with acks=1 did not wait for (Kafka refuses it as long as they are not), and then until every
 // replica that is live or could be elected has deleted them for good: one that had not could lead next, and the records would be
 // back. (Kafka waits for live ones only, KIP-107; an eligible replica that is down could bring them back.)
 type Deletion struct {
@@ -20,14 +21,76 @@ type Deletion struct {
 	// why it is not so.
 	Done func(lowWatermark int64, code kafka.ErrorCode)
 
-	own  int64 // where this node's log begins for good
-	low  int64
-	code kafka.ErrorCode
-	stop func() // of its timer
+	own      int64 // where this node's log begins for good
+	low      int64
+	code     kafka.ErrorCode
+	deadline time.Time
+	stop     func() // of its timer
 }
 
 // DeleteRecords has the records of several partitions deleted.
 func (m *Manager) DeleteRecords(deletions []*Deletion, timeout time.Duration) {
+	deadline := m.rt.Now().Add(timeout)
+	var ready []*Deletion
+	for _, d := range deletions {
+		d.deadline = deadline
+		if !d.awaitCommit(timeout) {
+			ready = append(ready, d)
+		}
+	}
+	m.deleteCommitted(ready)
+}
+
+// awaitCommit leaves a deletion with its partition if some of what it is to delete is there, and not committed yet.
+func (d *Deletion) awaitCommit(timeout time.Duration) bool {
+	p := d.Partition
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leads(-1) != kafka.None || d.Offset <= p.watermark.Load() || d.Offset > p.log.Load().End() {
+		return false
+	}
+	p.early = append(p.early, d)
+	d.stop = p.manager.after(timeout, d.giveUp)
+	return true
+}
+
+// giveUp answers a deletion of records that were not committed in time, as Kafka does at once.
+func (d *Deletion) giveUp() {
+	p := d.Partition
+	p.mu.Lock()
+	at := slices.Index(p.early, d)
+	if at >= 0 {
+		p.early = slices.Delete(p.early, at, at+1)
+	}
+	p.mu.Unlock()
+	if at >= 0 {
+		d.Done(-1, kafka.OffsetOutOfRange)
+	}
+}
+
+// releaseEarly collects the deletions whose records are committed now. The partition's lock is held.
+func (p *Partition) releaseEarly(watermark int64, fire *firing) {
+	if len(p.early) == 0 {
+		return
+	}
+	p.early = slices.DeleteFunc(p.early, func(d *Deletion) bool {
+		if d.Offset <= watermark {
+			fire.committed = append(fire.committed, d)
+		}
+		return d.Offset <= watermark
+	})
+}
+
+// goOn carries a deletion out, on a loop that may wait for the disk.
+func (d *Deletion) goOn() {
+	d.stop()
+	d.stop = nil
+	m := d.Partition.manager
+	m.starts.loop.Do(func() { m.deleteCommitted([]*Deletion{d}) })
+}
+
+// deleteCommitted deletes what is committed, or refuses.
+func (m *Manager) deleteCommitted(deletions []*Deletion) {
 	moved := false
 	for _, d := range deletions {
 		d.Partition.mu.Lock()
@@ -49,7 +112,7 @@ func (m *Manager) DeleteRecords(deletions []*Deletion, timeout time.Duration) {
 			d.Done(-1, d.code)
 			continue
 		}
-		d.await(timeout)
+		d.await(max(d.deadline.Sub(m.rt.Now()), 0))
 	}
 }
 
@@ -118,11 +181,13 @@ func (p *Partition) settleDeletions(fire *firing) {
 
 // failDeletions answers all deletions that wait. The partition's lock is held.
 func (p *Partition) failDeletions(code kafka.ErrorCode, fire *firing) {
-	for _, d := range p.deletions {
-		d.low, d.code = -1, code
-		fire.deletions = append(fire.deletions, d)
+	for _, list := range [][]*Deletion{p.deletions, p.early} {
+		for _, d := range list {
+			d.low, d.code = -1, code
+			fire.deletions = append(fire.deletions, d)
+		}
 	}
-	p.deletions = nil
+	p.deletions, p.early = nil, nil
 }
 
 func (d *Deletion) expire() {

@@ -39,6 +39,7 @@ type Partition struct {
 	parked    []*Fetch // of consumers
 	following []*Fetch // of followers
 	deletions []*Deletion
+	early     []*Deletion // of records that are not committed yet
 	// savedStart is where the log begins, as far as that is durable: what a follower tells its leader.
 	savedStart int64
 	committed  func(offset int64) // see machineLog
@@ -170,6 +171,7 @@ func (p *Partition) raise(log *storage.Log, end int64, fire *firing) {
 	p.watermark.Store(end)
 	log.SetHighWatermark(end)
 	fire.fetches = append(append(fire.fetches, p.parked...), p.following...)
+	p.releaseEarly(end, fire)
 }
 
 // propose asks the controller for another ISR where that is due. The partition's lock is held.
