@@ -199,7 +199,7 @@ const (
 	// firstPenance is how long a follower that was put out for being slow has to keep up before it may join again. It doubles
 	// each time, up to lastPenance.
 	firstPenance = 10 * time.Second
-	lastPenance  = time.Minute
+	lastPenance  = 20 * time.Second
 )
 
 // propose is the ISR to ask the controller for; nil where the one there is will do. end is where our log ends, watermark
