@@ -65,7 +65,7 @@ replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector'
 }
 
 sarama_tests() {
-	PATH=$COMPAT/sarama:$PATH KAFKA_VERSION=$KAFKA_VERSION "$CACHE/go/sarama.test" -test.v -test.timeout 18m "$@" >>"$WORK/out" 2>&1
+	PATH=$COMPAT/sarama:$PATH KAFKA_VERSION=$KAFKA_VERSION "$CACHE/go/sarama.test" -test.v -test.timeout 18m ${SARAMA_COUNT:+-test.count=$SARAMA_COUNT} "$@" >>"$WORK/out" 2>&1
 }
 
 # sarama_places puts what the containers have to where the tests look for it: /opt/kafka-VERSION/bin, and kafka-1 as a host.
