@@ -65,11 +65,11 @@ func run(from uint64, n, most, nodes int, verbose bool) int {
 		switch {
 		case first.Failure != "":
 			failures++
-			report(os.Stdout, first)
+			report(os.Stdout, first, nodes)
 		case first.Trace != second.Trace:
 			failures++
 			first.Failure = fmt.Sprintf("it went another way the second time: %d events and %d", first.Events, second.Events)
-			report(os.Stdout, first)
+			report(os.Stdout, first, nodes)
 		}
 	}
 	wall := time.Since(began)
@@ -83,14 +83,18 @@ func run(from uint64, n, most, nodes int, verbose bool) int {
 	return 0
 }
 
-func report(w io.Writer, r trial.Result) {
-	fmt.Fprintf(w, "seed %d: %s\n  again: go run ./cmd/trial -seed %d%s -v\n", r.Seed, r.Failure, r.Seed, shrink(r))
+func report(w io.Writer, r trial.Result, nodes int) {
+	with := ""
+	if nodes > 0 {
+		with = fmt.Sprintf(" -nodes %d", nodes) // without it the seed would tell another story
+	}
+	fmt.Fprintf(w, "seed %d: %s\n  again: go run ./cmd/trial -seed %d%s%s -v\n", r.Seed, r.Failure, r.Seed, with, shrink(r, nodes))
 }
 
 // shrink looks for a story with fewer faults in which the same promise is broken, and returns the flag that tells it.
-func shrink(r trial.Result) string {
+func shrink(r trial.Result, nodes int) string {
 	for most := range 12 {
-		if fewer := live(r.Seed, trial.Options{Faults: most}); kind(fewer.Failure) == kind(r.Failure) {
+		if fewer := live(r.Seed, trial.Options{Faults: most, Nodes: nodes}); kind(fewer.Failure) == kind(r.Failure) {
 			return fmt.Sprintf(" -faults %d", most)
 		}
 	}
