@@ -35,9 +35,7 @@ func (b *bank) open(ctx context.Context) error {
 			return err
 		}
 	}
-	done, cancel := context.WithCancel(ctx)
-	cancel()
-	return b.s.Each(done, nil) // waits for what was sent
+	return b.s.Flush(ctx)
 }
 
 func account(n int) string { return fmt.Sprintf("A%06d", n) }

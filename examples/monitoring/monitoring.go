@@ -16,10 +16,8 @@ import (
 
 // A Reading is what a machine says of itself. Its record's key is the machine.
 type Reading struct {
-	CPU    float64 `json:"cpu"`     // in percent
-	AtMs   int64   `json:"at_ms"`   // when it was measured, which may be long before it arrives
-	Number int     `json:"number"`  // of this machine's readings
-	Host   string  `json:"machine"` // the same as the key
+	CPU  float64 `json:"cpu"`   // in percent
+	AtMs int64   `json:"at_ms"` // when it was measured, which may be long before it arrives
 }
 
 // A Summary is what the readings of one machine in one window come to.

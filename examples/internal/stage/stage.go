@@ -153,9 +153,14 @@ func (s *Stage) Each(ctx context.Context, f func(n int) error) error {
 		case <-time.After(time.Until(began.Add(time.Duration(n+1) * time.Second / time.Duration(s.Rate)))):
 		}
 	}
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	return s.Flush(context.WithoutCancel(ctx))
+}
+
+// Flush waits until everything that was produced is acknowledged.
+func (s *Stage) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return s.client.Flush(flush)
+	return s.client.Flush(ctx)
 }
 
 // Produce sends a record, in the background, with the serdes of the topic's handle.
