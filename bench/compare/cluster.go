@@ -1,18 +1,13 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // clusterWorkload is one thing to measure on a cluster.
@@ -20,6 +15,7 @@ type clusterWorkload struct {
 	name, what string
 	columns    []string
 	run        func(f *fleet) (figures, error)
+	alone      func() (figures, error) // in place of run, where no cluster is needed
 	skip       func(system string) bool
 }
 
@@ -27,17 +23,19 @@ func clusterWorkloads(c config) []clusterWorkload {
 	b := builder{c}
 	return []clusterWorkload{
 		b.clusterJava(1024), b.clusterJava(100), b.clusterRdkafka(1024), b.clusterRdkafka(100), b.clusterFranz(1024), b.clusterFranz(100),
-		b.clusterLatency(), b.failover(), b.rolling(), b.clusterPartitions(),
+		b.clusterLatency(), b.failover(), b.rolling(), b.frozen(), b.clusterPartitions(), b.trialSpeed(),
 	}
 }
 
-// runCluster measures every workload on a cluster of each system.
-func runCluster(c config, report *strings.Builder, save func() error) (failures []error) {
+// runCluster measures every workload on a cluster of each system, and returns the report: what was asked for, then what was measured.
+func runCluster(c config, head string, save func(string) error) (text string, failures []error) {
 	kinds := fleetKinds()
 	var names []string
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}
+	var details strings.Builder
+	all := map[string]map[string][]figures{}
 	for _, w := range clusterWorkloads(c) {
 		if len(c.workloads) > 0 && !slices.Contains(c.workloads, w.name) {
 			continue
@@ -46,19 +44,21 @@ func runCluster(c config, report *strings.Builder, save func() error) (failures 
 		results, err := measureCluster(c, w, kinds)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("%s: %w", w.name, err))
-			fmt.Fprintln(os.Stderr, "  failed:", err)
 		}
-		table(report, w.name, w.what, w.columns, names, results)
-		if err := save(); err != nil {
-			return append(failures, err)
+		all[w.name] = results
+		table(&details, w.name, w.what, append(slices.Clone(w.columns), others), names, results)
+		text = head + barsTable(all) + details.String()
+		if err := save(text); err != nil {
+			return text, append(failures, err)
 		}
 	}
-	return failures
+	return text, failures
 }
 
-// measureCluster runs a workload on each system in turns. What was measured before one failed is kept.
+// measureCluster runs a workload on each system in turns. A system that fails does not keep the others from being measured.
 func measureCluster(c config, w clusterWorkload, kinds []fleetKind) (map[string][]figures, error) {
 	results := map[string][]figures{}
+	var failures []error
 	for round := range c.rounds {
 		order := slices.Clone(kinds)
 		if round%2 == 1 {
@@ -68,27 +68,48 @@ func measureCluster(c config, w clusterWorkload, kinds []fleetKind) (map[string]
 			if w.skip != nil && w.skip(k.name) {
 				continue
 			}
-			f, err := startFleet(c, k)
+			result, err := w.measure(c, k)
 			if err != nil {
-				return results, fmt.Errorf("%s: %w", k.name, err)
-			}
-			result, err := w.run(f)
-			if err != nil {
-				f.discard()
-				return results, fmt.Errorf("%s: %w", k.name, err)
-			}
-			if _, has := result["start_s"]; !has {
-				result["start_s"] = f.startup
-			}
-			if _, has := result["peak_mb"]; !has {
-				result["peak_mb"] = f.memory(peakMB)
+				failures = append(failures, fmt.Errorf("%s: %w", k.name, err))
+				fmt.Fprintf(os.Stderr, "  %-32s failed: %v\n", k.name, err)
+				continue
 			}
 			results[k.name] = append(results[k.name], result)
-			fmt.Fprintf(os.Stderr, "  %-32s %s\n", k.name, brief(w.columns, result))
-			f.discard()
+			fmt.Fprintf(os.Stderr, "  %-32s %s\n", k.name, brief(append(slices.Clone(w.columns), others), result))
 		}
 	}
-	return results, nil
+	return results, errors.Join(failures...)
+}
+
+// measure runs a workload on a fresh cluster.
+func (w clusterWorkload) measure(c config, k fleetKind) (figures, error) {
+	taken := watchOthers()
+	if w.alone != nil {
+		result, err := w.alone()
+		if err == nil {
+			result[others] = taken()
+		}
+		return result, err
+	}
+	f, err := startFleet(c, k)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { f.discard() }()
+	result, err := w.run(f)
+	if err != nil {
+		f.explain()
+		return nil, err
+	}
+	if _, has := result["start_s"]; !has {
+		result["start_s"] = f.startup
+	}
+	if _, has := result["peak_mb"]; !has {
+		result["peak_mb"] = f.memory(peakMB)
+	}
+	f.discard()
+	result[others] = taken()
+	return result, nil
 }
 
 var clusterRates = []string{"records_per_s", "mb_per_s", "cpu_s_per_gb", "p50_ms", "p99_ms", "peak_mb"}
@@ -175,197 +196,4 @@ func (b builder) clusterLatency() clusterWorkload {
 			}
 			return result, result.jsonFigures(out)
 		}}
-}
-
-// failover kills leaders.
-func (b builder) failover() clusterWorkload {
-	rounds := b.scaled(6)
-	return clusterWorkload{name: "cluster-kill-leader", columns: []string{"median_ms", "max_ms", "rounds", "errors"},
-		what: fmt.Sprintf("kill -9 of a node that leads two of %d partitions, %d times, each node in turn; the longest time that any partition goes without an acknowledgement, for a franz-go producer with default settings that sends a record to each every %v. errors are records that it was told are lost.", suite, rounds, probeEvery),
-		skip: func(system string) bool { return strings.Contains(system, ",") },
-		run: func(f *fleet) (figures, error) {
-			p, err := b.probed(f)
-			if err != nil {
-				return nil, err
-			}
-			var pauses []float64
-			for round := range rounds {
-				m := f.nodes[round%len(f.nodes)]
-				p.reset()
-				killed := time.Now()
-				m.end(syscall.SIGKILL)
-				if err := p.acknowledgedSince(killed.Add(50*time.Millisecond), time.Minute); err != nil {
-					return nil, err
-				}
-				time.Sleep(time.Second)
-				pauses = append(pauses, milliseconds(p.pause()))
-				if err := f.back(m); err != nil {
-					return nil, err
-				}
-			}
-			failures, first := p.close()
-			if first != nil {
-				fmt.Fprintln(os.Stderr, "  the producer was told:", first)
-			}
-			slices.Sort(pauses)
-			return figures{"median_ms": pauses[len(pauses)/2], "max_ms": pauses[len(pauses)-1], "rounds": float64(rounds), "errors": float64(failures)}, nil
-		}}
-}
-
-// rolling restarts each node in good order.
-func (b builder) rolling() clusterWorkload {
-	return clusterWorkload{name: "cluster-rolling-restart", columns: []string{"p50_ms", "p99_ms", "p999_ms", "longest_ms", "took_s", "errors"},
-		what: fmt.Sprintf("SIGTERM, end and start of each node in turn, while the same producer goes on: from produce to acknowledgement, the longest time without an acknowledgement of any of %d partitions, and how long all took.", suite),
-		skip: func(system string) bool { return strings.Contains(system, ",") },
-		run: func(f *fleet) (figures, error) {
-			p, err := b.probed(f)
-			if err != nil {
-				return nil, err
-			}
-			time.Sleep(time.Second)
-			p.reset()
-			began := time.Now()
-			for _, m := range f.nodes {
-				m.end(syscall.SIGTERM)
-				if err := f.back(m); err != nil {
-					return nil, err
-				}
-			}
-			result := figures{"p50_ms": milliseconds(p.percentile(.5)), "p99_ms": milliseconds(p.percentile(.99)), "p999_ms": milliseconds(p.percentile(.999)),
-				"longest_ms": milliseconds(p.pause()), "took_s": time.Since(began).Seconds()}
-			failures, first := p.close()
-			if first != nil {
-				fmt.Fprintln(os.Stderr, "  the producer was told:", first)
-			}
-			result["errors"] = float64(failures)
-			return result, nil
-		}}
-}
-
-// probed starts the producer on a topic of its own, once all is quiet.
-func (b builder) probed(f *fleet) (*probe, error) {
-	if err := f.createTopic("probed", suite); err != nil {
-		return nil, err
-	}
-	if err := f.settled(time.Minute, true, "probed"); err != nil {
-		return nil, err
-	}
-	p, err := startProbe(f, "probed", suite)
-	if err != nil {
-		return nil, err
-	}
-	time.Sleep(2 * time.Second)
-	return p, nil
-}
-
-// back starts a node again, waits until it has everything, and gives it back what it is to lead.
-func (f *fleet) back(m *member) error {
-	if err := m.start(); err != nil {
-		return err
-	}
-	if err := f.settled(2*time.Minute, true, "probed"); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_, _ = f.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil) // where it leads already, that is an error
-	if err := f.wait("the node leads", time.Minute, func(ctx context.Context) error {
-		topics, err := f.admin.ListTopics(ctx, "probed")
-		if err != nil {
-			return err
-		}
-		for _, p := range topics["probed"].Partitions {
-			if p.Leader != p.Replicas[0] {
-				return errNotYet
-			}
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	time.Sleep(2 * time.Second)
-	return nil
-}
-
-// clusterPartitions has very many partitions.
-func (b builder) clusterPartitions() clusterWorkload {
-	topics := b.scaled(50)
-	return clusterWorkload{name: "cluster-partitions", columns: []string{"create_s", "idle_mb", "idle_cpu_percent", "start_s", "failover_s"},
-		what: fmt.Sprintf("%d partitions with 3 replicas each, in topics of 100. idle is of all nodes together, with nobody connected but who asks; start is from the start of all processes to when every partition has a leader and takes a record of each topic; failover from kill -9 of a node to when no partition is led by it and each topic takes a record.", topics*100),
-		skip: func(system string) bool { return strings.Contains(system, ",") },
-		run: func(f *fleet) (figures, error) {
-			var names []string
-			began := time.Now()
-			for i := range topics {
-				names = append(names, fmt.Sprintf("many-%d", i))
-				if err := f.createTopic(names[i], 100); err != nil {
-					return nil, err
-				}
-			}
-			if err := f.settled(5*time.Minute, true, names...); err != nil {
-				return nil, err
-			}
-			result := figures{"create_s": time.Since(began).Seconds()}
-			if err := f.serves(names); err != nil {
-				return nil, err
-			}
-			time.Sleep(5 * time.Second)
-			before := f.cpu()
-			time.Sleep(10 * time.Second)
-			result["idle_cpu_percent"], result["idle_mb"] = (f.cpu()-before)/10*100, f.memory(residentMB)
-			result["peak_mb"] = f.memory(peakMB)
-			if err := f.restarted(result, names); err != nil {
-				return nil, err
-			}
-			if err := f.settled(5*time.Minute, true, names...); err != nil {
-				return nil, err
-			}
-			time.Sleep(3 * time.Second)
-			began = time.Now()
-			f.nodes[1].end(syscall.SIGKILL)
-			if err := f.settled(2*time.Minute, false, names...); err != nil {
-				return nil, err
-			}
-			if err := f.serves(names); err != nil {
-				return nil, err
-			}
-			result["failover_s"] = time.Since(began).Seconds()
-			return result, nil
-		}}
-}
-
-// restarted stops all nodes in good order and starts them.
-func (f *fleet) restarted(result figures, names []string) error {
-	for _, m := range f.nodes {
-		_ = m.cmd.Process.Signal(syscall.SIGTERM)
-	}
-	for _, m := range f.nodes {
-		m.end(syscall.SIGTERM)
-	}
-	began := time.Now()
-	if err := f.startAll(); err != nil {
-		return err
-	}
-	if err := f.settled(5*time.Minute, false, names...); err != nil {
-		return err
-	}
-	if err := f.serves(names); err != nil {
-		return err
-	}
-	result["start_s"] = time.Since(began).Seconds()
-	return nil
-}
-
-// serves produces a record to each topic.
-func (f *fleet) serves(names []string) error {
-	return f.wait("every topic takes a record", 2*time.Minute, func(ctx context.Context) error {
-		return f.client.ProduceSync(ctx, recordFor(names)...).FirstErr()
-	})
-}
-
-func recordFor(topics []string) (records []*kgo.Record) {
-	for _, t := range topics {
-		records = append(records, &kgo.Record{Topic: t, Value: []byte("one")})
-	}
-	return records
 }

@@ -11,11 +11,13 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gregorhq/gregor/internal/record"
@@ -27,6 +29,7 @@ type config struct {
 	rounds                          int
 	cluster                         int // nodes; 0 for one node of each system and its own workloads
 	scale                           float64
+	children                        *children
 }
 
 // figures are what one run of a workload measured, by name.
@@ -59,13 +62,16 @@ func run(c config) (err error) {
 		return err
 	}
 	defer os.RemoveAll(c.scratch)
+	c.children = newChildren()
+	defer c.children.end()
+	endOnSignal(c)
 	var report strings.Builder
 	header(&report, c)
 	name := filepath.Join(c.results, time.Now().UTC().Format("2006-01-02-1504")+"-"+commit()+c.kind()+".md")
-	save := func() error { return os.WriteFile(name, []byte(report.String()), 0o644) }
+	save := func(text string) error { return os.WriteFile(name, []byte(text), 0o644) }
 	if c.cluster > 0 {
-		failures := runCluster(c, &report, save)
-		fmt.Print(report.String())
+		text, failures := runCluster(c, report.String(), save)
+		fmt.Print(text)
 		return errors.Join(failures...)
 	}
 	all := systems(c)
@@ -87,12 +93,25 @@ func run(c config) (err error) {
 			continue
 		}
 		table(&report, w.name, w.what, w.columns, systemNames, results)
-		if err := save(); err != nil {
+		if err := save(report.String()); err != nil {
 			return err
 		}
 	}
 	fmt.Print(report.String())
 	return errors.Join(failures...)
+}
+
+// endOnSignal has nothing stay behind when the comparison is told to end. What was measured by then has been saved.
+func endOnSignal(c config) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s := <-signals
+		fmt.Fprintf(os.Stderr, "bench: %v: ending what was started\n", s)
+		c.children.end()
+		_ = os.RemoveAll(c.scratch)
+		os.Exit(130)
+	}()
 }
 
 // kind is what the name of a file of results says of it.
@@ -180,9 +199,14 @@ func table(out *strings.Builder, name, what string, columns, systems []string, r
 		}
 		cells := make([]string, len(columns))
 		for i, column := range columns {
-			v, base := median(results[system], column), median(results["kafka"], column)
+			v, measured := median(results[system], column)
+			base, _ := median(results["kafka"], column)
+			if !measured {
+				cells[i] = "–"
+				continue
+			}
 			cells[i] = number(v)
-			if system != "kafka" && base > 0 && v > 0 {
+			if system != "kafka" && base > 0 && v > 0 && column != "rounds" && column != others {
 				cells[i] += fmt.Sprintf(" (%.2f×)", v/base)
 			}
 		}
@@ -190,7 +214,8 @@ func table(out *strings.Builder, name, what string, columns, systems []string, r
 	}
 }
 
-func median(all []figures, column string) float64 {
+// median of a column over the rounds, and whether it was measured at all.
+func median(all []figures, column string) (v float64, measured bool) {
 	var values []float64
 	for _, f := range all {
 		if v, ok := f[column]; ok {
@@ -198,18 +223,16 @@ func median(all []figures, column string) float64 {
 		}
 	}
 	if len(values) == 0 {
-		return 0
+		return 0, false
 	}
 	slices.Sort(values)
-	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2, true
 }
 
 func number(v float64) string {
 	switch {
 	case v == 0:
-		return "–"
-	case math.Abs(v) >= 10000:
-		return strconv.FormatFloat(v, 'f', 0, 64)
+		return "0"
 	case math.Abs(v) >= 100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case math.Abs(v) >= 1:
@@ -266,13 +289,11 @@ func prewarmFile(name string, bytes float64) {
 // load runs a load generator while the broker's CPU time is watched. bytes is how much it moves.
 func (r *running) load(bytes float64, name string, args ...string) (figures, string, error) {
 	before := cpuOf(r.pid())
-	cmd := exec.Command(name, args...)
-	out, err := cmd.CombinedOutput()
+	out, err := r.children.output(name, args...)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, lastLine(string(out)))
+		return nil, "", err
 	}
-	f := figures{"cpu_s_per_gb": (cpuOf(r.pid()) - before) / (bytes / 1e9)}
-	return f, string(out), nil
+	return figures{"cpu_s_per_gb": (cpuOf(r.pid()) - before) / (bytes / 1e9)}, out, nil
 }
 
 func lastLine(text string) string {

@@ -26,13 +26,14 @@ type system struct {
 // running is a started broker.
 type running struct {
 	system
-	dir     string
-	cmd     *exec.Cmd
-	startup float64 // seconds from the start of the process to the first accepted produce
+	children *children
+	dir      string
+	process  *child
+	startup  float64 // seconds from the start of the process to the first accepted produce
 }
 
 func (r *running) addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
-func (r *running) pid() int     { return r.cmd.Process.Pid }
+func (r *running) pid() int     { return r.process.pid() }
 
 func systems(c config) []system {
 	gregor := func(extra ...string) func(string, int) (*exec.Cmd, error) {
@@ -78,10 +79,8 @@ func kafkaFormat(c config, dir string, lines []string) (properties string, err e
 		return "", err
 	}
 	jars := filepath.Join(c.cache, "jars", "*")
-	for _, tool := range []string{"org.apache.kafka.tools.StorageTool", "kafka.tools.StorageTool"} {
-		if exec.Command("java", "-cp", jars, tool, "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", properties).Run() == nil {
-			break
-		}
+	if _, err := c.children.output("java", "-cp", jars, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", properties); err != nil {
+		return "", err
 	}
 	return properties, nil
 }
@@ -97,10 +96,13 @@ func start(c config, s system) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startIn(s, dir)
+	return startIn(c, s, dir)
 }
 
-func startIn(s system, dir string) (*running, error) {
+func startIn(c config, s system, dir string) (*running, error) {
+	if err := free(s.port); err != nil {
+		return nil, err
+	}
 	cmd, err := s.command(dir, s.port)
 	if err != nil {
 		return nil, err
@@ -111,12 +113,12 @@ func startIn(s system, dir string) (*running, error) {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	process, err := c.children.start(cmd)
+	if err != nil {
 		return nil, err
 	}
-	r := &running{system: s, dir: dir, cmd: cmd}
+	r := &running{system: s, children: c.children, dir: dir, process: process}
 	for {
 		if err = r.firstProduce(); err == nil {
 			r.startup = time.Since(began).Seconds()
@@ -130,27 +132,23 @@ func startIn(s system, dir string) (*running, error) {
 	}
 }
 
-func (r *running) stop() {
-	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() { _ = r.cmd.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		_ = r.cmd.Process.Kill()
-		<-done
-	}
-}
-
-func (r *running) kill() {
-	_ = r.cmd.Process.Kill()
-	_ = r.cmd.Wait()
-}
+func (r *running) stop() { r.process.end(syscall.SIGTERM, 30*time.Second) }
+func (r *running) kill() { r.process.end(syscall.SIGKILL, 0) }
 
 func (r *running) discard() {
 	r.stop()
 	_ = os.RemoveAll(r.dir)
 	_ = os.Remove(r.dir + ".log")
+}
+
+// free makes sure that nobody else answers at a port: what runs there would be measured in place of what is started.
+func free(port int) error {
+	c, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), time.Second)
+	if err != nil {
+		return nil
+	}
+	_ = c.Close()
+	return fmt.Errorf("something runs at port %d: end it first", port)
 }
 
 // firstProduce creates a topic and produces one record to it.

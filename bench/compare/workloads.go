@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -91,11 +90,11 @@ func (b builder) perf(r *running, topic string, n, size, producers int) (figures
 	var wg sync.WaitGroup
 	for i := range producers {
 		wg.Go(func() {
-			var out []byte
-			out, errs[i] = exec.Command("java", "-Xmx256m", "-cp", filepath.Join(b.cache, "jars", "*"), "org.apache.kafka.tools.ProducerPerformance",
+			var out string
+			out, errs[i] = r.children.output("java", "-Xmx256m", "-cp", filepath.Join(b.cache, "jars", "*"), "org.apache.kafka.tools.ProducerPerformance",
 				"--topic", topic, "--num-records", strconv.Itoa(n), "--record-size", strconv.Itoa(size), "--throughput", "-1",
-				"--bootstrap-server", r.addr()).CombinedOutput()
-			outs[i] = lastLine(string(out))
+				"--bootstrap-server", r.addr())
+			outs[i] = lastLine(out)
 		})
 	}
 	wg.Wait()
@@ -159,10 +158,10 @@ func (b builder) javaConsume(size, consumers int) workload {
 			var wg sync.WaitGroup
 			for i := range consumers {
 				wg.Go(func() {
-					var out []byte
-					out, errs[i] = exec.Command("java", "-Xmx512m", "-cp", filepath.Join(b.cache, "jars", "*"), "org.apache.kafka.tools.ConsumerPerformance",
-						"--topic", "suite", "--num-records", strconv.Itoa(n), "--bootstrap-server", r.addr(), "--group", fmt.Sprint("perf", i), "--hide-header").CombinedOutput()
-					outs[i] = lastLine(string(out))
+					var out string
+					out, errs[i] = r.children.output("java", "-Xmx512m", "-cp", filepath.Join(b.cache, "jars", "*"), "org.apache.kafka.tools.ConsumerPerformance",
+						"--topic", "suite", "--num-records", strconv.Itoa(n), "--bootstrap-server", r.addr(), "--group", fmt.Sprint("perf", i), "--hide-header")
+					outs[i] = lastLine(out)
 				})
 			}
 			wg.Wait()
@@ -405,11 +404,11 @@ func (b builder) restart() workload {
 				return nil, err
 			}
 			r.kill()
-			again, err := startIn(r.system, r.dir)
+			again, err := startIn(b.config, r.system, r.dir)
 			if err != nil {
 				return nil, err
 			}
-			r.cmd = again.cmd
+			r.process = again.process
 			return figures{"restart_s": again.startup}, nil
 		}}
 }
