@@ -38,6 +38,7 @@ type nemesis struct {
 	now     func() time.Duration
 	out     io.Writer
 	kinds   []string
+	bag     []string // the kinds that have not struck since every one had
 	faults  []fault
 }
 
@@ -50,7 +51,7 @@ func (n *nemesis) run(ctx context.Context) error {
 		if !n.wait(ctx, time.Second, 5*time.Second) {
 			break
 		}
-		if err := n.strike(ctx, n.kinds[n.chance.IntN(len(n.kinds))]); err != nil {
+		if err := n.strike(ctx, n.draw()); err != nil {
 			return err
 		}
 	}
@@ -58,6 +59,17 @@ func (n *nemesis) run(ctx context.Context) error {
 		n.links.heal()
 	}
 	return n.cluster.heal()
+}
+
+// draw takes kinds of faults like cards: every one strikes before any does again, or short runs would not know some.
+func (n *nemesis) draw() string {
+	if len(n.bag) == 0 {
+		n.bag = slices.Clone(n.kinds)
+	}
+	i := n.chance.IntN(len(n.bag))
+	kind := n.bag[i]
+	n.bag = slices.Delete(n.bag, i, i+1)
+	return kind
 }
 
 // wait says false when ctx ended meanwhile.
