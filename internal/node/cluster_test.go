@@ -336,7 +336,7 @@ func TestVotersAreTakenOutAndLetIn(t *testing.T) {
 
 func TestAClusterThatSuffersComesBack(t *testing.T) {
 	created := 0
-	for seed := range uint64(10) {
+	for seed := range uint64(20) {
 		w := three(t, 100+seed)
 		w.join(w.houses[0])
 		w.agree()

@@ -36,6 +36,7 @@ type resident struct {
 	*member
 	id           kafka.NodeID
 	disk         *vfs.Memory
+	faulty       *vfs.Faulty // the disk as this life has it
 	registered   bool
 	unregistered bool // an operator has removed it
 }
@@ -57,7 +58,8 @@ func (c *cluster) start(id kafka.NodeID) *resident {
 		c.nodes[id] = r
 	}
 	w := &wires{c: c, from: id}
-	m, err := tryOpen(c.world, r.disk, func(o *Options) {
+	r.faulty = vfs.NewFaulty(r.disk)
+	m, err := tryOpen(c.world, r.faulty, func(o *Options) {
 		o.Node, o.Self, o.SnapshotBytes, o.tail, o.Voters = id, addressOf(id), 1500, 5, c.voters
 		o.Peers, o.Roster = w, roster{c, id}
 		if id != 1 {

@@ -3,12 +3,16 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/gregorhq/gregor/internal/must"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
+
+// spacePause is how long it is until a snapshot is tried again for which there was no space.
+const spacePause = 2 * time.Second
 
 // considerSnapshot begins a snapshot when enough log has come since the last one, or when the members have changed: one who is
 // new needs a snapshot that it is in. The state is frozen here, in no time; it
@@ -26,9 +30,12 @@ func (n *Node) considerSnapshot() {
 		}
 		err := writeSnapshot(n.o.FS, n.o.Dir, id, m, dump)
 		if errors.Is(err, vfs.ErrNoSpace) {
-			// Nothing rests on it yet: the log goes on being longer than it should, until there is space for the next one.
-			n.o.Log.Warn("there is no space for a snapshot of the metadata; the next one is tried later", "error", err)
-			n.loop.Do(func() { n.dumping = false })
+			// The log goes on being longer than it should, and a new member waits for what it could begin with, until there is space.
+			n.o.Log.Warn("there is no space for a snapshot of the metadata; it is tried again", "error", err)
+			n.loop.After(spacePause, func() {
+				n.dumping, n.dumpOf = false, members{}
+				n.considerSnapshot()
+			})
 			return
 		}
 		if err != nil {
@@ -102,7 +109,11 @@ func (n *Node) applySnapshot(s snapshot) {
 			return
 		}
 	}
-	n.applied, n.appliedTerm, n.members, n.sinceDump, n.dumpOf = s.id.index, s.id.term, s.members, 0, s.members
+	n.mu.Lock()
+	n.members = s.members
+	n.mu.Unlock()
+	n.applied, n.appliedTerm, n.sinceDump, n.dumpOf = s.id.index, s.id.term, 0, s.members
+	n.brought = n.o.Runtime.Now()
 	n.tellCommitted()
 }
 

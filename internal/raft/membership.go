@@ -198,7 +198,8 @@ func (n *Node) candidates() []candidate {
 			continue
 		}
 		matched, member := match[r.ID]
-		ready := r.ID == n.identity.raft || member && now.Sub(n.heard[r.ID]) < heardWithin && matched+caughtUp >= last
+		// One that has nothing is not ready, however short the log is: it may wait for a snapshot that there is no space for.
+		ready := r.ID == n.identity.raft || member && now.Sub(n.heard[r.ID]) < heardWithin && matched > 0 && matched+caughtUp >= last
 		all = append(all, candidate{r.ID, r.Node, r.Alive, ready})
 	}
 	return all

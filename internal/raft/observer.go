@@ -14,6 +14,9 @@ const (
 	// A node to which raft has brought nothing for this long pulls what is committed, also if it believes to be a member: it
 	// may have been removed without hearing of it.
 	fedFor = 1500 * time.Millisecond
+	// A member that is heard from, but to which raft has brought nothing for sureFor, asks whether there is something: it may be
+	// that its leader has no snapshot to begin with, because its disk is full.
+	sureFor = 3 * time.Second
 	// pullWait is how long a pull waits for something new, pullPatience how much longer it may take until somebody else is asked,
 	// and pullBytes about how much it brings.
 	pullWait     = 500 * time.Millisecond
@@ -98,7 +101,7 @@ func (n *Node) fed() bool {
 // pull asks another node for what is committed, if raft does not bring it: first the leader, else one after another.
 func (n *Node) pull() {
 	n.mu.Lock()
-	idle := n.pulling || n.closed || n.failed || n.fed()
+	idle := n.pulling || n.closed || n.failed || n.fed() && (n.leads || n.o.Runtime.Now().Sub(n.brought) < sureFor)
 	n.mu.Unlock()
 	if idle || n.o.Peers == nil {
 		return
@@ -160,7 +163,7 @@ func (n *Node) pulled(from peer.Address, r kmsg.Response, err error) {
 		n.mu.Unlock()
 		return // the next tick asks somebody else
 	}
-	n.failing = false
+	n.failing, n.brought = false, n.o.Runtime.Now()
 	n.see(response)
 	before := n.known
 	if err := n.take(response); err != nil {

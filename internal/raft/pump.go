@@ -144,6 +144,7 @@ func (n *Node) apply() {
 	leads, term, leader := n.leads, n.term, n.leader
 	n.mu.Unlock()
 	if n.applied > before {
+		n.brought = n.o.Runtime.Now()
 		n.tellCommitted()
 	}
 	if leader != n.told {

@@ -158,12 +158,13 @@ type Node struct {
 	appliedTerm uint64
 	members     members
 	sinceDump   int64   // bytes of entries applied since the newest snapshot
-	dumpOf      members // the members in the newest snapshot
+	dumpOf      members // the members in the newest snapshot; none where that could not be written
 	dumping     bool
 	stopTicks   func()
 
 	known    uint64 // the entry up to which the machine was told everything: pulled from others, it may be beyond applied
 	recent   recent
+	brought  time.Time // when raft has brought something, or a pull was answered
 	pulling  bool
 	pulls    int  // how many have begun
 	failing  bool // the last one has failed
