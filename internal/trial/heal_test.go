@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
 
@@ -29,5 +30,23 @@ func TestATopicMadeOnAFullDiskComesAlive(t *testing.T) {
 	w.hosts[0].disk.full = ""
 	if !w.runUntil(3*time.Second, func() bool { return w.counts["records acknowledged"] > 0 }) {
 		t.Fatal("nothing is acknowledged 3 s after there is space")
+	}
+}
+
+// TestANodeThatIsStoppedBeforeItIsLetInComesAgain stops a host that asks to join while nobody is there to let it in.
+func TestANodeThatIsStoppedBeforeItIsLetInComesAgain(t *testing.T) {
+	w := newTrial(1, Options{})
+	w.gather(2)
+	w.configure(config.Static{})
+	w.hosts[1].start()
+	w.runUntil(time.Second, func() bool { return false })
+	first := w.hosts[1].life
+	w.hosts[1].stop()
+	if !w.runUntil(time.Second, func() bool { return w.hosts[1].life != nil && w.hosts[1].life != first }) {
+		t.Fatal("it does not come again")
+	}
+	w.hosts[0].start()
+	if !w.runUntil(10*time.Second, w.serving) {
+		t.Fatalf("the cluster does not come to be: %s", w.restless())
 	}
 }

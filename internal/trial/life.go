@@ -212,6 +212,14 @@ func (h *host) stop() {
 	for _, k := range l.links {
 		k.breakOff(true)
 	}
+	stopped := func() {
+		l.end()
+		h.restartIn(t.between(time.Millisecond, 500*time.Millisecond))
+	}
+	if l.node == nil {
+		stopped() // it is still asking to be let in
+		return
+	}
 	troubled := h.disk.struck
 	l.node.Stop(func(err error) {
 		if l.dead {
@@ -219,8 +227,7 @@ func (h *host) stop() {
 		}
 		t.expect(err == nil || troubled || h.disk.struck || l.failure != nil, "life %d does not stop cleanly: %v", l.number, err)
 		t.logf("life %d has stopped: %v", l.number, err)
-		l.end()
-		h.restartIn(t.between(time.Millisecond, 500*time.Millisecond))
+		stopped()
 	})
 }
 
