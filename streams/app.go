@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,6 +35,9 @@ type Config struct {
 	// SessionTimeout is how long an instance may be silent before its tasks go to others (session.timeout.ms); 8 seconds if 0,
 	// where Java has 45: tasks that stand still cost more than tasks that move.
 	SessionTimeout time.Duration
+	// MetadataMaxAge is how often the app looks whether source topics came, went or grew (metadata.max.age.ms); 30 seconds if 0,
+	// where Java has 5 minutes: a new topic of a pattern is not read before.
+	MetadataMaxAge time.Duration
 	// Errors says what happens to bad records.
 	Errors ErrorPolicy
 	// ReplicationFactor is that of internal topics; the broker's default if 0 (replication.factor).
@@ -71,10 +75,18 @@ func (c Config) withDefaults() Config {
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = 8 * time.Second
 	}
+	if c.MetadataMaxAge <= 0 {
+		c.MetadataMaxAge = 30 * time.Second
+	}
 	if c.ReplicationFactor == 0 {
 		c.ReplicationFactor = -1
 	}
 	return c
+}
+
+// metadataMinAge is how old clients let their metadata be at least: less than a look at the topics.
+func (c Config) metadataMinAge() time.Duration {
+	return min(max(c.MetadataMaxAge/2, 10*time.Millisecond), 5*time.Second)
 }
 
 // An App is a topology at work on a cluster, at least once: every record is reflected in the results, after a crash some
@@ -85,7 +97,7 @@ func (c Config) withDefaults() Config {
 type App struct {
 	topology *Topology
 	config   Config
-	layout   *deployment
+	layout   atomic.Pointer[deployment]
 	admin    *kadm.Client
 	client   *kgo.Client
 	globals  *globals
@@ -93,13 +105,17 @@ type App struct {
 	mu       sync.Mutex
 	tasks    map[TaskID]*liveTask
 	starting map[TaskID]context.CancelFunc
-	early    map[partition][]*kgo.Record // records of tasks that are being started
+	early    map[partition]*early // records of tasks that are being started
+	unknown  map[partition]bool   // given to us by the group before we knew of them
 	failure  error
 	paused   bool
-	folders  map[TaskID]chan struct{} // who opens a task's state folder waits until it was closed
+	counts   appCounts
+	restored map[TaskID]*RestoreMetrics // of tasks that are being started
+	folders  map[TaskID]chan struct{}   // who opens a task's state folder waits until it was closed
 	cache    *cacheBudget
 
 	ready chan *liveTask
+	look  chan struct{} // asks for a look at the topics
 }
 
 // New prepares a topology to run; [App.Run] runs it.
@@ -107,29 +123,24 @@ func New(t *Topology, c Config) (*App, error) {
 	if c.AppID == "" || len(c.Brokers) == 0 {
 		return nil, errors.New("streams: an app needs an AppID and Brokers")
 	}
-	for _, n := range t.nodes {
-		if n.pattern != nil {
-			return nil, fmt.Errorf("streams: %s: an app cannot read topics by pattern", n.where)
-		}
-	}
 	if t.hasDisk() && c.StateDir == "" {
 		return nil, errors.New("streams: stores on disk need a StateDir")
 	}
 	c = c.withDefaults()
 	return &App{topology: t, config: c, folders: map[TaskID]chan struct{}{}, cache: &cacheBudget{max: c.CacheBytes}, tasks: map[TaskID]*liveTask{}, starting: map[TaskID]context.CancelFunc{},
-		early: map[partition][]*kgo.Record{}, ready: make(chan *liveTask)}, nil
+		early: map[partition]*early{}, unknown: map[partition]bool{}, look: make(chan struct{}, 1), restored: map[TaskID]*RestoreMetrics{}, ready: make(chan *liveTask)}, nil
 }
 
 // Run creates the internal topics that are missing, joins the group and processes records until ctx ends or something
 // fails. Before it returns it commits what it has done and leaves the group.
 func (a *App) Run(ctx context.Context) (err error) {
-	setup, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.config.Brokers...)}, a.config.Client...)...)
+	setup, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.config.Brokers...), kgo.MetadataMaxAge(a.config.MetadataMaxAge), kgo.MetadataMinAge(a.config.metadataMinAge())}, a.config.Client...)...)
 	if err != nil {
 		return err
 	}
 	defer setup.Close()
 	a.admin = kadm.NewClient(setup)
-	if a.layout, err = deploy(ctx, a.admin, a.topology, a.config); err != nil {
+	if err := a.deployAll(ctx); err != nil {
 		return err
 	}
 	if a.globals, err = a.startGlobals(ctx); err != nil {
@@ -146,8 +157,11 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer a.client.CloseAllowingRebalance()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
+	var watching sync.WaitGroup
+	watching.Go(func() { a.watchTopics(running) })
 	err = a.loop(running)
 	stop()
+	watching.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, cancel := range a.starting {
@@ -171,10 +185,12 @@ func (a *App) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(a.config.Brokers...),
 		kgo.ConsumerGroup(a.config.AppID),
-		kgo.ConsumeTopics(a.layout.sources...),
-		kgo.Balancers(&taskBalancer{a.layout}),
+		kgo.ConsumeTopics(a.layout.Load().sources...),
+		kgo.Balancers(&taskBalancer{a.layout.Load}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
+		kgo.MetadataMaxAge(a.config.MetadataMaxAge),
+		kgo.MetadataMinAge(a.config.metadataMinAge()),
 		kgo.KeepControlRecords(),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(a.config.SessionTimeout),
@@ -194,7 +210,7 @@ func (a *App) options() []kgo.Opt {
 // startOffsets lets sources that want to start at the end do so where nothing is committed.
 func (a *App) startOffsets(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	for topic, partitions := range offsets {
-		if !a.layout.fromEnd[topic] {
+		if !a.layout.Load().fromEnd[topic] {
 			continue
 		}
 		for p, o := range partitions {
@@ -275,9 +291,12 @@ func (a *App) round(ctx context.Context, fetches kgo.Fetches, lastCommit *time.T
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.welcome()
-	fetches.EachRecord(a.take)
+	fetches.EachPartition(a.takeAll)
 	if !a.paused {
-		if err := a.runTasks(ctx); err != nil {
+		begun := time.Now()
+		err := a.runTasks(ctx)
+		a.counts.busy += time.Since(begun)
+		if err != nil {
 			return err
 		}
 	}
@@ -305,32 +324,38 @@ func (a *App) welcome() {
 				continue
 			}
 			delete(a.starting, t.id)
+			delete(a.restored, t.id)
 			a.tasks[t.id] = t
-			for p := range t.queues {
-				for _, r := range a.early[p] {
-					t.take(p, r)
-				}
-				delete(a.early, p)
-			}
+			a.hand(t)
 		default:
 			return
 		}
 	}
 }
 
+// takeAll gives the records of a partition to its task.
+func (a *App) takeAll(f kgo.FetchTopicPartition) {
+	a.counts.polled += int64(len(f.Records))
+	f.EachRecord(a.take)
+	p := partition{f.Topic, f.FetchPartition.Partition}
+	id, _ := a.layout.Load().taskOf(p)
+	if t := a.tasks[id]; t != nil && t.queues[p] != nil {
+		t.queues[p].end = f.HighWatermark
+	} else if e := a.early[p]; e != nil {
+		e.end = f.HighWatermark
+	}
+}
+
 // take gives a record to its task.
 func (a *App) take(r *kgo.Record) {
 	p := partition{r.Topic, r.Partition}
-	id, ok := a.layout.taskOf(p)
-	if !ok {
-		return
-	}
-	if t := a.tasks[id]; t != nil {
+	id, ok := a.layout.Load().taskOf(p)
+	if t := a.tasks[id]; ok && t != nil && t.queues[p] != nil {
 		t.take(p, r)
 		t.pauseOrResume(a, p)
 		return
 	}
-	a.early[p] = append(a.early[p], r)
+	a.keepEarly(p, r)
 }
 
 // runTasks runs all tasks that have something to do, on the workers.
@@ -354,12 +379,7 @@ func (a *App) all() []*liveTask {
 	for _, t := range a.tasks {
 		all = append(all, t)
 	}
-	slices.SortFunc(all, func(x, y *liveTask) int {
-		if x.id.Group != y.id.Group {
-			return x.id.Group - y.id.Group
-		}
-		return int(x.id.Partition - y.id.Partition)
-	})
+	slices.SortFunc(all, func(x, y *liveTask) int { return x.id.compare(y.id) })
 	return all
 }
 
@@ -376,9 +396,9 @@ func (a *App) setPaused(paused bool) {
 	switch {
 	case a.client == nil:
 	case paused:
-		a.client.PauseFetchTopics(a.layout.sources...)
+		a.client.PauseFetchTopics(a.layout.Load().sources...)
 	default:
-		a.client.ResumeFetchTopics(a.layout.sources...)
+		a.client.ResumeFetchTopics(a.layout.Load().sources...)
 	}
 }
 

@@ -27,7 +27,7 @@ type cluster struct {
 
 func startCluster(t *testing.T, topics map[string]int32) *cluster {
 	broker := gregortest.Start(t)
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.MetadataMaxAge(time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +51,16 @@ func (c *cluster) send(topic, key, value string, at int64) {
 			c.t.Error(err)
 		}
 	})
+}
+
+// sendNow sends a record, waits until it is written and returns its partition.
+func (c *cluster) sendNow(topic, key, value string) int32 {
+	c.t.Helper()
+	r, err := c.client.ProduceSync(c.t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value)}).First()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return r.Partition
 }
 
 func (c *cluster) flush() {

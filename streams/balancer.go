@@ -9,7 +9,7 @@ import (
 
 // taskBalancer shares tasks among the members of a group: all partitions of a task go to one member, a task stays where it
 // is as long as the shares are even, and a member goes on with the tasks that it keeps while others move (KIP-429).
-type taskBalancer struct{ layout *deployment }
+type taskBalancer struct{ layout func() *deployment }
 
 // ProtocolName tells our groups from Java's: the two cannot share one.
 func (*taskBalancer) ProtocolName() string { return "gregor-streams" }
@@ -48,12 +48,13 @@ func (t *taskBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (k
 
 // Balance implements kgo.ConsumerBalancerBalance.
 func (t *taskBalancer) Balance(b *kgo.ConsumerBalancer, _ map[string]int32) kgo.IntoSyncAssignment {
+	layout := t.layout()
 	var members []kmsg.JoinGroupResponseMember
 	owners := map[TaskID]int{}
 	b.EachMember(func(m *kmsg.JoinGroupResponseMember, meta *kmsg.ConsumerMemberMetadata) {
 		for _, o := range meta.OwnedPartitions {
 			for _, p := range o.Partitions {
-				if id, ok := t.layout.taskOf(partition{o.Topic, p}); ok {
+				if id, ok := layout.taskOf(partition{o.Topic, p}); ok {
 					owners[id] = len(members)
 				}
 			}
@@ -61,8 +62,8 @@ func (t *taskBalancer) Balance(b *kgo.ConsumerBalancer, _ map[string]int32) kgo.
 		members = append(members, *m)
 	})
 	plan := b.NewPlan()
-	for id, member := range share(t.layout.tasks(), owners, len(members)) {
-		for _, p := range t.layout.partitionsOf(id) {
+	for id, member := range share(layout.tasks(), owners, len(members)) {
+		for _, p := range layout.partitionsOf(id) {
 			plan.AddPartition(&members[member], p.topic, p.number)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -13,6 +14,7 @@ import (
 // commit makes durable what the tasks have sent and logged, and then says how far they have read: in this order, so that
 // nothing is lost if we die between.
 func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
+	begun := time.Now()
 	for _, t := range tasks {
 		if err := t.Flush(); err != nil {
 			return err
@@ -48,6 +50,8 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 			q.committed = max(q.committed, q.next)
 		}
 	}
+	a.counts.commits++
+	a.counts.committing += time.Since(begun)
 	a.purge(ctx, tasks)
 	return save(tasks)
 }
@@ -97,7 +101,7 @@ func (a *App) commitRequest(tasks []*liveTask) *kmsg.OffsetCommitRequest {
 	}
 	for topic, partitions := range topics {
 		c := kmsg.NewOffsetCommitRequestTopic()
-		c.Topic, c.TopicID, c.Partitions = topic, a.layout.ids[topic], partitions
+		c.Topic, c.TopicID, c.Partitions = topic, a.layout.Load().ids[topic], partitions
 		req.Topics = append(req.Topics, c)
 	}
 	return req
@@ -108,7 +112,7 @@ func (a *App) purge(ctx context.Context, tasks []*liveTask) {
 	done := kadm.Offsets{}
 	for _, t := range tasks {
 		for p, q := range t.queues {
-			if a.layout.inner[p.topic] && q.committed > q.purged {
+			if a.layout.Load().inner[p.topic] && q.committed > q.purged {
 				done.Add(kadm.Offset{Topic: p.topic, Partition: p.number, At: q.committed, LeaderEpoch: -1})
 				q.purged = q.committed
 			}
@@ -123,15 +127,22 @@ func (a *App) purge(ctx context.Context, tasks []*liveTask) {
 func (a *App) revoked(ctx context.Context, lost map[string][]int32, orderly bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.counts.rebalances++
 	gone := map[TaskID]*liveTask{}
 	for topic, numbers := range lost {
 		for _, n := range numbers {
 			p := partition{topic, n}
 			delete(a.early, p)
-			id, _ := a.layout.taskOf(p)
+			delete(a.unknown, p)
+			a.resume(p)
+			id, ok := a.layout.Load().taskOf(p)
+			if !ok {
+				continue
+			}
 			if cancel := a.starting[id]; cancel != nil {
 				cancel()
 				delete(a.starting, id)
+				delete(a.restored, id)
 			}
 			if t := a.tasks[id]; t != nil {
 				gone[id] = t

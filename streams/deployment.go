@@ -27,6 +27,7 @@ type deployment struct {
 	globals []string
 	inner   map[string]bool // repartition topics
 	fromEnd map[string]bool
+	matched map[*node][]string  // the topics that patterns match
 	ids     map[string][16]byte // of all source topics: commits name topics by them since KIP-848
 }
 
@@ -57,29 +58,27 @@ func (d *deployment) tasks() (all []TaskID) {
 			all = append(all, TaskID{g, p})
 		}
 	}
-	slices.SortFunc(all, func(x, y TaskID) int {
-		if x.Group != y.Group {
-			return x.Group - y.Group
-		}
-		return int(x.Partition - y.Partition)
-	})
+	slices.SortFunc(all, TaskID.compare)
 	return all
 }
 
 // deploy looks at the topics that are there, finds out how wide the internal ones have to be, and creates those that are
 // missing.
 func deploy(ctx context.Context, admin *kadm.Client, t *Topology, c Config) (*deployment, error) {
-	d := &deployment{counts: map[string]int32{}, groups: map[int][]string{}, of: map[string]int{}, inner: map[string]bool{}, fromEnd: map[string]bool{}}
+	d := &deployment{counts: map[string]int32{}, groups: map[int][]string{}, of: map[string]int{}, inner: map[string]bool{}, fromEnd: map[string]bool{}, matched: map[*node][]string{}}
 	d.read(t, c)
 	there, err := admin.ListTopics(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("streams: listing topics: %w", err)
 	}
+	if err := d.match(t, c, there); err != nil {
+		return nil, err
+	}
 	for _, topic := range slices.Concat(d.sources, d.globals) {
 		if detail, ok := there[topic]; ok && detail.Err == nil {
 			d.counts[topic] = int32(len(detail.Partitions))
 		} else if !d.inner[topic] {
-			return nil, fmt.Errorf("streams: source topic %s does not exist", topic)
+			return nil, misfit{fmt.Errorf("streams: source topic %s does not exist", topic)}
 		}
 	}
 	if err := d.widths(t, c); err != nil {
@@ -96,6 +95,11 @@ func deploy(ctx context.Context, admin *kadm.Client, t *Topology, c Config) (*de
 
 // identify looks up the topics' ids. Topics that were only just created may take a moment to be known everywhere.
 func (d *deployment) identify(ctx context.Context, admin *kadm.Client) error {
+	if len(d.sources) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	for {
 		d.ids = map[string][16]byte{}
 		there, err := admin.ListTopics(ctx, d.sources...)
@@ -112,7 +116,7 @@ func (d *deployment) identify(ctx context.Context, admin *kadm.Client) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("streams: looking up the ids of %v: %w", d.sources, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -137,6 +141,32 @@ func (d *deployment) read(t *Topology, c Config) {
 			}
 		}
 	}
+}
+
+// match finds the topics of patterns: of those that the topology does not name, and that are not Kafka's own.
+func (d *deployment) match(t *Topology, c Config, there kadm.TopicDetails) error {
+	by := map[string]*node{}
+	for g, group := range t.groups {
+		for _, n := range group.nodes {
+			if n.pattern == nil {
+				continue
+			}
+			for _, topic := range there.Names() {
+				if _, named := d.of[topic]; named && by[topic] == nil || there[topic].IsInternal || there[topic].Err != nil || slices.Contains(d.globals, topic) || !n.pattern.MatchString(topic) {
+					continue
+				}
+				if other := by[topic]; other != nil {
+					return misfit{fmt.Errorf("streams: topic %s matches two patterns: %s and %s", topic, other.where, n.where)}
+				}
+				by[topic] = n
+				d.matched[n] = append(d.matched[n], topic)
+				d.of[topic], d.fromEnd[topic] = g, n.reset == Latest
+				d.groups[g] = append(d.groups[g], topic)
+				d.sources = append(d.sources, topic)
+			}
+		}
+	}
+	return nil
 }
 
 // topic is the name of a topic in Kafka.
@@ -164,7 +194,7 @@ func (d *deployment) widths(t *Topology, c Config) error {
 	}
 	for _, in := range t.internal {
 		if topic := c.topic(in.name, true); d.counts[topic] == 0 {
-			return fmt.Errorf("streams: nothing says how many partitions %s needs", topic)
+			return misfit{fmt.Errorf("streams: nothing says how many partitions %s needs", topic)}
 		}
 	}
 	return nil
@@ -180,7 +210,7 @@ func (d *deployment) alignJoined(t *Topology, c Config) {
 		widest := int32(0)
 		var topics []string
 		for _, n := range same.nodes {
-			topics = append(topics, n.sourceTopics(c)...)
+			topics = append(topics, d.topicsOf(n, c)...)
 		}
 		for _, topic := range topics {
 			if !d.inner[topic] {
@@ -215,7 +245,7 @@ func (t *Topology) checkCopartition(d *deployment, c Config) error {
 	for _, same := range t.same {
 		var first string
 		for _, n := range same.nodes {
-			for _, topic := range n.sourceTopics(c) {
+			for _, topic := range d.topicsOf(n, c) {
 				if first == "" {
 					first = topic
 				}
@@ -225,19 +255,23 @@ func (t *Topology) checkCopartition(d *deployment, c Config) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return misfit{errors.Join(errs...)}
+	}
+	return nil
 }
 
-// sourceTopics are the topics that a node's records come from.
-func (n *node) sourceTopics(c Config) (topics []string) {
+// topicsOf are the topics that a node's records come from.
+func (d *deployment) topicsOf(n *node, c Config) (topics []string) {
 	if n.kind == sourceNode {
+		topics = slices.Clone(d.matched[n])
 		for _, name := range n.topics {
 			topics = append(topics, c.topic(name, n.internal))
 		}
 		return topics
 	}
 	for _, p := range n.parents {
-		topics = append(topics, p.sourceTopics(c)...)
+		topics = append(topics, d.topicsOf(p, c)...)
 	}
 	return topics
 }
@@ -247,7 +281,7 @@ func (d *deployment) create(ctx context.Context, admin *kadm.Client, there kadm.
 	make := func(topic string, width int32, config map[string]*string) error {
 		if detail, ok := there[topic]; ok && detail.Err == nil {
 			if len(detail.Partitions) != int(width) {
-				return fmt.Errorf("streams: internal topic %s has %d partitions, and needs %d", topic, len(detail.Partitions), width)
+				return misfit{fmt.Errorf("streams: internal topic %s has %d partitions, and needs %d", topic, len(detail.Partitions), width)}
 			}
 			return nil
 		}
@@ -270,6 +304,9 @@ func (d *deployment) create(ctx context.Context, admin *kadm.Client, there kadm.
 		width := int32(0)
 		for _, topic := range d.groups[g] {
 			width = max(width, d.counts[topic])
+		}
+		if width == 0 {
+			continue // no topic matches its pattern yet
 		}
 		for _, n := range group.nodes {
 			for _, name := range n.stores {

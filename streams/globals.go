@@ -29,22 +29,22 @@ type numbered struct {
 // startGlobals reads the topics of global tables to their present ends, and goes on reading them until it is closed.
 func (a *App) startGlobals(ctx context.Context) (*globals, error) {
 	g := &globals{keys: map[string]int64{}, done: make(chan struct{})}
-	if len(a.layout.globals) == 0 {
+	if len(a.layout.Load().globals) == 0 {
 		close(g.done)
 		return g, nil
 	}
-	ends, err := a.admin.ListEndOffsets(ctx, a.layout.globals...)
+	ends, err := a.admin.ListEndOffsets(ctx, a.layout.Load().globals...)
 	if err != nil {
 		return nil, fmt.Errorf("streams: global tables: %w", err)
 	}
-	starts, err := a.admin.ListStartOffsets(ctx, a.layout.globals...)
+	starts, err := a.admin.ListStartOffsets(ctx, a.layout.Load().globals...)
 	if err != nil {
 		return nil, fmt.Errorf("streams: global tables: %w", err)
 	}
 	from, left := map[string]map[int32]kgo.Offset{}, map[partition]int64{}
-	for _, topic := range a.layout.globals {
+	for _, topic := range a.layout.Load().globals {
 		from[topic] = map[int32]kgo.Offset{}
-		for p := range a.layout.counts[topic] {
+		for p := range a.layout.Load().counts[topic] {
 			from[topic][p] = kgo.NewOffset().AtStart()
 			start, _ := starts.Lookup(topic, p)
 			if end, ok := ends.Lookup(topic, p); ok && end.Offset > start.Offset {

@@ -20,6 +20,9 @@ type liveTask struct {
 	out      *outbox
 	seen     int64  // records of global tables that it has seen
 	release  func() // lets others have the task's state folder
+
+	restoredRecords int64 // from changelogs, when it started
+	restoreTook     time.Duration
 }
 
 // close ends the task, and lets its state folder go.
@@ -35,9 +38,12 @@ type queue struct {
 	fetched   int64 // the offset after the last one that came
 	committed int64
 	purged    int64
-	behind    bool // the broker has more
+	end       int64 // the broker's high watermark when it last sent something, -1 before that
+	behind    bool  // the broker has more
 	paused    bool
 }
+
+func newQueue() *queue { return &queue{next: -1, committed: -1, end: -1} }
 
 // outbox is the output of a task. The first record that cannot be written stops the app.
 type outbox struct {

@@ -53,6 +53,7 @@ func (t *Task) punctuate(clock Clock, now int64) {
 		p := s[0]
 		p.due = nextDue(p.due, p.interval, now)
 		t.time = now
+		t.counts.punctuated++
 		p.fire(now)
 	}
 }

@@ -27,9 +27,9 @@ func (a *App) restore(ctx context.Context, t *liveTask) (records int, err error)
 	if err := t.restoring(); err != nil {
 		return 0, err
 	}
-	ends := map[string]int64{}
+	ends, at := map[string]int64{}, map[string]int64{}
 	for topic, end := range left {
-		ends[topic] = end
+		ends[topic], at[topic] = end, from[topic][t.id.Partition].EpochOffset().Offset
 	}
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
@@ -39,33 +39,42 @@ func (a *App) restore(ctx context.Context, t *liveTask) (records int, err error)
 		if err := fatal(fetches); err != nil {
 			return records, err
 		}
-		n, err := t.restoreAll(fetches, left)
+		n, err := t.restoreAll(fetches, left, at)
 		if records += n; err != nil {
 			return records, err
 		}
+		a.restoringNow(t.id, int64(records), toGo(left, at))
 		if a.config.OnRestoring != nil {
 			a.config.OnRestoring(t.id, records)
 		}
 	}
 	for topic, end := range ends {
-		if at := t.out.logged[topic]; at != nil {
-			at.Store(end)
+		if logged := t.out.logged[topic]; logged != nil {
+			logged.Store(end)
 		}
 	}
 	return records, t.Save(t.logged())
+}
+
+// toGo is how many offsets of the changelogs have to be read still.
+func toGo(left, at map[string]int64) (offsets int64) {
+	for topic, end := range left {
+		offsets += end - at[topic]
+	}
+	return offsets
 }
 
 // restoreFetch is how many bytes of changelogs are fetched at once, as they are compressed. It bounds what restoring takes beside the state itself.
 const restoreFetch = 2 << 20
 
 // restoreAll takes fetched records of changelogs, as far as they have to be read.
-func (t *liveTask) restoreAll(fetches kgo.Fetches, left map[string]int64) (records int, err error) {
+func (t *liveTask) restoreAll(fetches kgo.Fetches, left, at map[string]int64) (records int, err error) {
 	fetches.EachRecord(func(r *kgo.Record) {
 		if !r.Attrs.IsControl() && r.Offset < left[r.Topic] && err == nil {
 			err = t.Restore(message(r))
 			records++
 		}
-		if r.Offset+1 >= left[r.Topic] {
+		if at[r.Topic] = r.Offset + 1; r.Offset+1 >= left[r.Topic] {
 			delete(left, r.Topic)
 		}
 	})

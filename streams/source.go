@@ -84,6 +84,7 @@ func startSource[K, V any](t *Task, at *place, topics []string, internal bool, t
 	keys, values := nullsOf[K](), nullsOf[V]()
 	s := &source{receive: func(m Message) {
 		defer at.rescue()
+		at.processed++
 		r := &rec[K, V]{time: m.Timestamp, headers: m.Headers}
 		r.key = decode(topic.keys, keys, m.Key)
 		r.value = decode(topic.values, values, m.Value)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,10 +19,25 @@ import (
 func (a *App) assigned(ctx context.Context, _ *kgo.Client, came map[string][]int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.counts.rebalances++
+	a.startAll(ctx, came)
+}
+
+func (a *App) startAll(ctx context.Context, came map[string][]int32) {
 	for topic, numbers := range came {
 		for _, n := range numbers {
-			id, ok := a.layout.taskOf(partition{topic, n})
-			if !ok || a.tasks[id] != nil || a.starting[id] != nil {
+			p := partition{topic, n}
+			id, ok := a.layout.Load().taskOf(p)
+			if !ok || n >= a.layout.Load().counts[topic] { // the group's leader knows more of the topics than we do
+				a.unknown[p] = true
+				a.lookSoon()
+				continue
+			}
+			if t := a.tasks[id]; t != nil {
+				a.extend(ctx, t, p)
+				continue
+			}
+			if a.starting[id] != nil {
 				continue
 			}
 			starting, cancel := context.WithCancel(ctx)
@@ -116,13 +133,14 @@ func (a *App) newTask(ctx context.Context, id TaskID) (*liveTask, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("streams: task %s: restoring its state: %w", id, err)
-	} else if err = a.position(ctx, t); err != nil {
+	} else if err = a.position(ctx, t, slices.Collect(maps.Keys(t.queues))); err != nil {
 		err = fmt.Errorf("streams: task %s: reading its committed offsets: %w", id, err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	t.wanted = ctx
+	t.restoredRecords, t.restoreTook = int64(restored), time.Since(begun)
 	if a.config.OnRestored != nil {
 		a.config.OnRestored(id, restored, time.Since(begun))
 	}
@@ -142,8 +160,8 @@ func (a *App) openTask(id TaskID) (*liveTask, error) {
 		out.logged[topic].Store(-1)
 	}
 	t := &liveTask{Task: task, out: out, queues: map[partition]*queue{}}
-	for _, p := range a.layout.partitionsOf(id) {
-		t.queues[p] = &queue{next: -1, committed: -1}
+	for _, p := range a.layout.Load().partitionsOf(id) {
+		t.queues[p] = newQueue()
 	}
 	return t, nil
 }
@@ -156,10 +174,10 @@ func (a *App) partitionsOf(topic string) int {
 	return len(details[topic].Partitions)
 }
 
-// position finds out where the task's inputs were committed, and what time it was there.
-func (a *App) position(ctx context.Context, t *liveTask) error {
+// position finds out where inputs of a task were committed, and what time it was there.
+func (a *App) position(ctx context.Context, t *liveTask, inputs []partition) error {
 	var topics []string
-	for p := range t.queues {
+	for _, p := range inputs {
 		topics = append(topics, p.topic)
 	}
 	committed, err := a.admin.FetchOffsetsForTopics(ctx, a.config.AppID, topics...)
@@ -170,7 +188,8 @@ func (a *App) position(ctx context.Context, t *liveTask) error {
 	if err != nil {
 		return err
 	}
-	for p, q := range t.queues {
+	for _, p := range inputs {
+		q := t.queues[p]
 		o, ok := committed.Lookup(p.topic, p.number)
 		if !ok || o.At < 0 {
 			start, _ := starts.Lookup(p.topic, p.number)

@@ -33,6 +33,7 @@ func (t *Task) changelogOf(n *storeNode, restore func(Message) error) changelog 
 
 func (c changelog) write(key, value []byte, time int64, headers ...Header) {
 	if c.topic != "" {
+		c.task.counts.logged++
 		c.task.out.Log(Message{Topic: c.topic, Partition: c.task.config.Partition, Key: key, Value: value, Timestamp: time, Headers: headers})
 	}
 }

@@ -37,7 +37,7 @@ func (d *derivedTable[K, V, V2]) view() view[K, V2] {
 	}
 	behind := d.parent.impl.view()
 	return view[K, V2]{slices.Concat(behind.stores, d.node.stores), func(t *Task) getter[K, V2] {
-		return computed[K, V, V2]{behind.open(t), d.compute(t, &place{t, d.node})}
+		return computed[K, V, V2]{behind.open(t), d.compute(t, &place{task: t, node: d.node})}
 	}}
 }
 
@@ -88,7 +88,7 @@ func deriveTable[K, V, V2 any](t *Table[K, V], o options, prefix string, values 
 		d.old = t.impl.sendOld(false)
 	}
 	d.node = addNode(t.b, name, []*node{t.node}, nil, func(task *Task, out *outlet[K, change[V2]]) func(*update[K, V]) {
-		row := derivedRows[K, V, V2]{table: d, compute: compute(task, &place{task, d.node}), out: out, skipNothing: skipNothing}
+		row := derivedRows[K, V, V2]{table: d, compute: compute(task, &place{task: task, node: d.node}), out: out, skipNothing: skipNothing}
 		if d.store != "" {
 			row.state = stateOf[*kvState[K, V2]](task, d.store)
 			row.state.held.sendTo(out, &d.old)

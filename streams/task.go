@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +18,11 @@ import (
 type TaskID struct {
 	Group     int
 	Partition int32
+}
+
+// compare sorts tasks by sub-topology, then by partition.
+func (id TaskID) compare(other TaskID) int {
+	return cmp.Or(cmp.Compare(id.Group, other.Group), cmp.Compare(id.Partition, other.Partition))
 }
 
 func (id TaskID) String() string { return fmt.Sprintf("%d_%d", id.Group, id.Partition) }
@@ -90,6 +96,8 @@ type Task struct {
 	onDisk   map[string]bool // the changelogs of stores on disk
 	cache    *cacheBudget
 	dropped  int64
+	counts   taskCounts
+	places   []*place
 
 	now        int64 // wall clock
 	streamTime int64 // highest time of a record so far, -1 before the first
@@ -109,8 +117,9 @@ type source struct {
 
 // place is a node at work.
 type place struct {
-	task *Task
-	node *node
+	task      *Task
+	node      *node
+	processed int64 // records, for the metrics
 }
 
 // NewTask starts a task over the given sub-topologies, or over all where none are given, as a test does: then records
@@ -149,7 +158,9 @@ func (t *Topology) NewTask(config TaskConfig, out Output, groups ...int) (task *
 		}
 	}
 	for _, n := range mine {
-		n.start(task, &place{task, n})
+		at := &place{task: task, node: n}
+		task.places = append(task.places, at)
+		n.start(task, at)
 	}
 	return task, nil
 }
@@ -199,6 +210,7 @@ func (t *Task) Process(m Message) (err error) {
 	if s == nil {
 		return fmt.Errorf("streams: task %s does not read topic %s", t.id, m.Topic)
 	}
+	t.counts.processed++
 	t.input, t.hasInput = m, true
 	s.receive(m)
 	t.hasInput = false
@@ -331,6 +343,7 @@ func (o *outlet[K, V]) forward(r *rec[K, V]) {
 // on (KIP-1033).
 func (k *kid[K, V]) run(r *rec[K, V]) {
 	defer k.at.rescue()
+	k.at.processed++
 	if around := k.at.task.topology.around; around != nil {
 		around(k.at.node.name, func() { k.process(r) })
 		return

@@ -74,6 +74,11 @@ func groupsOf(b *Builder) []group {
 	return groups
 }
 
+// hasPattern reports whether any source reads topics by pattern.
+func (t *Topology) hasPattern() bool {
+	return slices.ContainsFunc(t.nodes, func(n *node) bool { return n.pattern != nil })
+}
+
 // Describe prints the topology in the form of Java's TopologyDescription, which visualisers read.
 func (t *Topology) Describe() string {
 	var out strings.Builder

@@ -45,7 +45,7 @@ var vendorHomes = map[string][]string{
 	"go.etcd.io/raft/v3":                {"raft"},
 	"golang.org/x/sys":                  {"vfs", "server", "daemon"},
 	"github.com/spf13/cobra":            {"cli"},
-	"github.com/prometheus/":            {"metrics", "daemon"},
+	"github.com/prometheus/":            {"metrics", "daemon", "streams"},
 	"github.com/klauspost/compress":     {"record"},
 	"github.com/pierrec/lz4":            {"record"},
 	"github.com/hanwen/go-fuse/":        {"chaos"},

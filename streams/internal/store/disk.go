@@ -236,6 +236,9 @@ func (d *Disk) writeMeta(b *pebble.Batch, offsets bool) (err error) {
 	return err
 }
 
+// Bytes is what the folder takes on disk.
+func (d *Disk) Bytes() int64 { return int64(d.db.Metrics().DiskSpaceUsage()) }
+
 // step writes what was restored, if that is more than so many bytes.
 func (d *Disk) step(more int) error {
 	if d.restoring.Len() <= more {
