@@ -36,17 +36,25 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 	if err != nil {
 		return fmt.Errorf("streams: committing: %w", err)
 	}
+	gone := map[string]bool{}
 	for _, topic := range resp.Topics {
+		name := a.layout.Load().named(topic)
 		for _, p := range topic.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID) {
 				return nil // the group is changing: what is ours after that is committed then, the rest is done again by others
+			} else if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition) {
+				gone[name] = true
+				a.lookSoon() // the topic was deleted: the look says whether the app can do without it
 			} else if err != nil {
-				return fmt.Errorf("streams: committing %s-%d: %w", topic.Topic, p.Partition, err)
+				return fmt.Errorf("streams: committing %s-%d: %w", name, p.Partition, err)
 			}
 		}
 	}
 	for _, t := range tasks {
-		for _, q := range t.queues {
+		for p, q := range t.queues {
+			if gone[p.topic] {
+				continue
+			}
 			q.committed = max(q.committed, q.next)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // partition is a partition of a topic, by its name in Kafka.
@@ -45,6 +46,16 @@ func (d *deployment) partitionsOf(id TaskID) (all []partition) {
 		}
 	}
 	return all
+}
+
+// named is the name of a topic in a commit's answer, which newer brokers name by its id alone.
+func (d *deployment) named(t kmsg.OffsetCommitResponseTopic) string {
+	for topic, id := range d.ids {
+		if id == t.TopicID {
+			return topic
+		}
+	}
+	return t.Topic
 }
 
 // tasks lists all tasks: one for each partition of the sub-topology's widest topic.
