@@ -55,7 +55,8 @@ func handleUnregisterBroker(a *API, r *request) {
 // AddRaftVoter lets a node into the quorum again (KIP-853).
 func handleAddRaftVoter(a *API, r *request) {
 	req := r.body.(*kmsg.AddRaftVoterRequest)
-	if a.votes(req.VoterID) {
+	// A voter that was just taken out votes until the quorum has changed, and may be let in all the same.
+	if b := a.Image().Broker(kafka.NodeID(req.VoterID)); a.votes(req.VoterID) && b != nil && !b.Barred {
 		resp := kmsg.NewPtrAddRaftVoterResponse()
 		resp.ErrorCode, resp.ErrorMessage = kafka.DuplicateVoter.Code(), message(fmt.Sprintf("node %d is a voter already", req.VoterID))
 		r.reply(resp)

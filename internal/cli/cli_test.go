@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,5 +266,40 @@ func TestANodeThatJoinsGetsItsShareAndIsDrainedAgain(t *testing.T) {
 	}
 	if lines := must(t, "", "consume", "orders", "-e"); strings.Count(lines, "a line\n") != 1000 {
 		t.Errorf("%d lines are left of 1000", strings.Count(lines, "\n"))
+	}
+}
+
+func TestAVoterIsTakenOutOfTheQuorumAndLetInAgain(t *testing.T) {
+	cluster := gregortest.StartCluster(t, 4)
+	t.Setenv("GREGOR_BOOTSTRAP", cluster.Addrs())
+	roles := func() (voters, observers []int32) {
+		var d describedCluster
+		if err := json.Unmarshal([]byte(must(t, "", "cluster", "describe", "-o", "json")), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range d.Quorum.Members {
+			if m.Role == "observer" {
+				observers = append(observers, m.Node)
+			} else {
+				voters = append(voters, m.Node)
+			}
+		}
+		return voters, observers
+	}
+	voters, observers := roles()
+	for deadline := time.Now().Add(20 * time.Second); len(voters) != 3 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		voters, observers = roles()
+	}
+	if len(voters) != 3 {
+		t.Fatalf("voters %v, observers %v", voters, observers)
+	}
+	out := strconv.Itoa(int(voters[2]))
+	must(t, "", "cluster", "remove", "--vote", out)
+	if after, observers := roles(); slices.Contains(after, voters[2]) {
+		t.Errorf("of voters %v, %s was taken out, which leaves voters %v, observers %v", voters, out, after, observers)
+	}
+	must(t, "", "cluster", "add", out)
+	if r := run("", "cluster", "remove", "--vote", "17"); r.status != 1 || !strings.Contains(r.stderr, "node 17 is no voter") {
+		t.Errorf("taking out a node that there is not ends with %d and says %q", r.status, r.stderr)
 	}
 }

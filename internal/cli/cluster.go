@@ -166,6 +166,11 @@ func (q *call) describeQuorum() *describedQuorum {
 	return d
 }
 
+// votes reports whether a node is a voter.
+func (d *describedQuorum) votes(id int32) bool {
+	return slices.ContainsFunc(d.Members, func(m quorumMember) bool { return m.Node == id && m.Role != "observer" })
+}
+
 func (d describedCluster) write(w *strings.Builder) error {
 	fmt.Fprintf(w, "cluster     %s\ncontroller  %d\n\n", d.ID, d.Controller)
 	t := newTable("BROKER", "ADDRESS", "RACK", "STATE")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -131,6 +132,18 @@ func (q *call) removeVoter(id int32) error {
 	}
 	if err := refusal(response.ErrorCode, response.ErrorMessage); err != nil {
 		return err
+	}
+	// What was answered is that it is to leave; the quorum changes a moment later.
+	for {
+		quorum := q.describeQuorum()
+		if quorum != nil && !quorum.votes(id) {
+			break
+		}
+		select {
+		case <-q.ctx.Done():
+			return fmt.Errorf("node %d is to leave the quorum, and votes yet", id)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	done := changedNode{id, "taken out of the quorum"}
 	return q.print(done, done.write)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ func (w *watcher) OnBrokerConnect(broker kgo.BrokerMetadata, _ time.Duration, _ 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
+	case errors.Is(err, context.Canceled): // it was us: what was asked for is done, or somebody else has answered
 	case err == nil && w.down[address]:
 		delete(w.down, address)
 		fmt.Fprintf(w.out, "gregor: connected to %s again\n", address)

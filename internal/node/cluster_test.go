@@ -310,6 +310,41 @@ func TestTopicsHaveThreeReplicasWhereThereAreThreeNodes(t *testing.T) {
 	}
 }
 
+func TestAVoterThatIsTakenOutCanBeLetInAtOnce(t *testing.T) {
+	w := three(t, 17)
+	remove, add := kmsg.NewPtrRemoveRaftVoterRequest(), kmsg.NewPtrAddRaftVoterRequest()
+	remove.VoterID, add.VoterID = 2, 2
+	if r := w.ask(w.houses[0], remove).(*kmsg.RemoveRaftVoterResponse); r.ErrorCode != 0 {
+		t.Fatal(kafka.ErrorCode(r.ErrorCode))
+	}
+	if r := w.ask(w.houses[0], add).(*kmsg.AddRaftVoterResponse); r.ErrorCode != 0 {
+		t.Fatal(kafka.ErrorCode(r.ErrorCode))
+	}
+	if r := w.ask(w.houses[0], add).(*kmsg.AddRaftVoterResponse); kafka.ErrorCode(r.ErrorCode) != kafka.DuplicateVoter {
+		t.Errorf("adding it twice: %v", kafka.ErrorCode(r.ErrorCode))
+	}
+	w.world.Run(3 * time.Second)
+	w.votersAre(0, 1, 2)
+}
+
+func TestAnObserverThatWasRemovedIsNotToldOf(t *testing.T) {
+	w := three(t, 19)
+	fourth := w.join(w.houses[0])
+	w.agree()
+	if _, observers, _ := w.quorum(w.houses[0]); len(observers) != 1 {
+		t.Fatalf("observers %v", observers)
+	}
+	fourth.kill()
+	remove := kmsg.NewPtrUnregisterBrokerRequest()
+	remove.BrokerID = 3
+	if r := w.ask(w.houses[1], remove).(*kmsg.UnregisterBrokerResponse); r.ErrorCode != 0 {
+		t.Fatal(kafka.ErrorCode(r.ErrorCode))
+	}
+	if voters, observers, _ := w.quorum(w.houses[0]); len(observers) != 0 || len(voters) != 3 {
+		t.Errorf("voters %v, observers %v", voters, observers)
+	}
+}
+
 func TestVotersAreTakenOutAndLetIn(t *testing.T) {
 	w := three(t, 7)
 	w.join(w.houses[0])

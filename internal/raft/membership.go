@@ -231,17 +231,20 @@ func (n *Node) describe(ids []uint64) []kafka.NodeID {
 	return list
 }
 
-// observers are those that have pulled lately and are no members. The mutex is held.
+// observers are the registered brokers that have pulled lately and are no members. The mutex is held.
 func (n *Node) observers() []Observer {
-	member := map[kafka.NodeID]bool{}
+	member, registered := map[kafka.NodeID]bool{}, map[kafka.NodeID]bool{}
 	nodes := n.nodes()
+	for _, node := range nodes { // any order
+		registered[node] = true
+	}
 	n.raw.WithProgress(func(id uint64, _ etcd.ProgressType, _ progress) { member[nodes[id]] = true })
 	var list []Observer
 	now := n.o.Runtime.Now()
 	for node, o := range n.watchers { // any order
 		if now.Sub(o.At) > 5*time.Minute {
 			delete(n.watchers, node)
-		} else if !member[node] {
+		} else if !member[node] && registered[node] {
 			list = append(list, o)
 		}
 	}
