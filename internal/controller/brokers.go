@@ -164,7 +164,9 @@ func (m *machine) heartbeat(h Heartbeat) ([]metadata.Record, *refusal) {
 		return nil, refuse(kafka.StaleBrokerEpoch, "broker %d is registered with epoch %d, and not %d", h.Broker, b.Epoch, h.Epoch)
 	}
 	s := m.session(b)
-	s.heard, s.applied = m.options.Runtime.Now(), h.Applied
+	now := m.options.Runtime.Now()
+	s.between += (now.Sub(s.heard) - s.between) / 8
+	s.heard, s.applied = now, h.Applied
 	switch {
 	case h.WantShutdown && !b.Fenced && !b.ShuttingDown:
 		return append(m.retire(b.ID), &metadata.BrokerChange{ID: b.ID, Epoch: b.Epoch, ShuttingDown: metadata.Set}), nil

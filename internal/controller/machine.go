@@ -28,9 +28,10 @@ type machine struct {
 type session struct {
 	epoch    int64
 	heard    time.Time
-	applied  int64 // the metadata offset that the broker has applied
-	shutdown int64 // the offset from which on everybody knows that it leads nothing; -1 if it does not shut down
-	lost     bool  // its connection has ended, and it has a moment to be heard of again
+	between  time.Duration // heartbeats, on average
+	applied  int64         // the metadata offset that the broker has applied
+	shutdown int64         // the offset from which on everybody knows that it leads nothing; -1 if it does not shut down
+	lost     bool          // its connection has ended, and it has a moment to be heard of again
 }
 
 func newMachine(options *Options) *machine {

@@ -12,8 +12,9 @@ import (
 
 const (
 	// lostGrace is how long a broker has to be heard of after its connection has ended. Brokers say that they live more often
-	// than that.
+	// than that, unless the network is slow: then it is twice the time between their heartbeats, up to mostGrace.
 	lostGrace = 200 * time.Millisecond
+	mostGrace = time.Second
 	// reservation is how long a free node id is kept for whoever was told it.
 	reservation = time.Minute
 )
@@ -191,7 +192,7 @@ func (c *Controller) Lost(id kafka.NodeID) {
 		known := m.session(b)
 		known.lost = true
 		at := m.options.Runtime.Now()
-		s.After(lostGrace, func(m *machine) []metadata.Record {
+		s.After(min(max(lostGrace, 2*known.between), mostGrace), func(m *machine) []metadata.Record {
 			known.lost = false
 			b := m.image().Broker(id)
 			if b == nil || b.Fenced || m.session(b) != known || known.heard.After(at) {

@@ -131,6 +131,26 @@ func TestABrokerWhoseConnectionHasEndedIsFencedUnlessItIsHeardOf(t *testing.T) {
 	}
 }
 
+func TestABrokerThatIsHeardOfSeldomHasLongerToBeHeardOf(t *testing.T) {
+	c := newCluster(t, 2)
+	for range 30 { // as over a network that takes long
+		c.world.Run(2 * lostGrace)
+		c.heartbeat(Heartbeat{Broker: 2})
+	}
+	c.Lost(2)
+	c.world.Run(2 * lostGrace)
+	c.heartbeat(Heartbeat{Broker: 2})
+	c.world.Run(2 * lostGrace)
+	if c.image().Broker(2).Fenced {
+		t.Error("it is as it was all the time, and is fenced")
+	}
+	c.Lost(2)
+	c.world.Run(mostGrace + time.Millisecond)
+	if !c.image().Broker(2).Fenced {
+		t.Error("it is silent and not fenced")
+	}
+}
+
 func TestANodeIsTakenOutOfTheQuorumAndLetInAgain(t *testing.T) {
 	c := newCluster(t, 0)
 	for id := range kafka.NodeID(2) {

@@ -18,6 +18,9 @@ const (
 	callLimit = 5 * time.Second
 	// waitLimit is added to what a request itself says that it may wait there.
 	waitLimit = 5 * time.Second
+	// quorumLimit is for the lane on which everything is small and answered at once: whoever says nothing on it for so long
+	// is cut off, or stands still.
+	quorumLimit = 3 * time.Second
 	// dialLimit is how long a connection may take to be there.
 	dialLimit = 2 * time.Second
 	// After a failure calls fail at once for a while: from the first length, doubled by every further failure, to the last.
@@ -52,7 +55,7 @@ func (s *Sockets) Call(to Address, which Lane, request kmsg.Request, answered fu
 	s.mu.Lock()
 	l := s.lanes[place{to, which}]
 	if l == nil {
-		l = &lane{sockets: s, to: to}
+		l = &lane{sockets: s, to: to, which: which}
 		if !s.closed {
 			s.lanes[place{to, which}] = l
 		}
@@ -101,6 +104,7 @@ func Limit(request kmsg.Request) time.Duration {
 type lane struct {
 	sockets *Sockets
 	to      Address
+	which   Lane
 
 	mu      sync.Mutex
 	conn    net.Conn // nil while there is none
@@ -136,7 +140,7 @@ func (l *lane) call(request kmsg.Request, answered func(kmsg.Response, error)) {
 		go answered(nil, fmt.Errorf("%s: %w: %v", l.to, ErrUnreachable, because))
 		return
 	}
-	w := waiting{l.next, request, now.Add(Limit(request)), answered}
+	w := waiting{l.next, request, now.Add(l.limit(request)), answered}
 	l.next++
 	l.out = wire.AppendRequest(l.out, w.correlation, l.sockets.client, request)
 	l.waiting = append(l.waiting, w)
@@ -147,6 +151,22 @@ func (l *lane) call(request kmsg.Request, answered func(kmsg.Response, error)) {
 	if write {
 		go l.write()
 	}
+}
+
+// limit is how long an answer may take.
+func (l *lane) limit(request kmsg.Request) time.Duration {
+	if l.which == Quorum {
+		return quorumLimit
+	}
+	return Limit(request)
+}
+
+// silence is how long nothing may arrive while an answer is late.
+func (l *lane) silence() time.Duration {
+	if l.which == Quorum {
+		return quorumLimit
+	}
+	return waitLimit
 }
 
 // watch makes sure that somebody looks at the calls when one is due. The mutex is held.
@@ -164,11 +184,11 @@ func (l *lane) watch(due time.Time) {
 func (l *lane) overdue() {
 	l.mu.Lock()
 	now, next, late := time.Now(), time.Time{}, false
-	comes := now.Sub(time.Unix(0, l.heard.Load())) < waitLimit
+	comes := now.Sub(time.Unix(0, l.heard.Load())) < l.silence()
 	for _, w := range l.waiting {
 		due := w.due
 		if !now.Before(due) && comes {
-			due = now.Add(waitLimit / 2)
+			due = now.Add(l.silence() / 2)
 		}
 		late = late || !now.Before(due)
 		if next.IsZero() || due.Before(next) {

@@ -212,6 +212,32 @@ func TestANodeThatIsNotThereIsUnreachableUntilItIs(t *testing.T) {
 	}
 }
 
+// TestSilenceIsNoticedFirstOnTheLaneOfTheQuorum asks a listener that accepts and says nothing on two lanes.
+func TestSilenceIsNoticedFirstOnTheLaneOfTheQuorum(t *testing.T) {
+	t.Parallel() // it waits
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // what was connected and not accepted ends with it
+	a := l.Addr().(*net.TCPAddr)
+	s := New("gregor-1")
+	first := make(chan Lane, 2)
+	for _, lane := range []Lane{Control, Quorum} {
+		s.Call(Address{"127.0.0.1", uint16(a.Port)}, lane, &wire.ForwardRequest{}, func(_ kmsg.Response, err error) {
+			if !errors.Is(err, ErrUnreachable) {
+				t.Errorf("lane %d: %v", lane, err)
+			}
+			first <- lane
+		})
+	}
+	if lane := <-first; lane != Quorum {
+		t.Errorf("lane %d is given up first", lane)
+	}
+	s.Close()
+	<-first
+}
+
 func TestClosingAnswersEverybody(t *testing.T) {
 	// A listener that accepts and says nothing.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
