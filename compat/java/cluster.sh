@@ -156,7 +156,8 @@ java_cluster_clients() {
 	until_true 30 in_sync verified
 	tool_exec VerifiableConsumer $b --topic verified --group-id verifiers --reset-policy earliest >consumed 2>consumed.log &
 	consumer=$!
-	tool_exec VerifiableProducer $b --topic verified --max-messages $records --throughput 2500 --acks -1 >produced 2>produced.log &
+	echo "retries=2147483647" >retries.properties # as clients have it; the tool tries once
+	tool_exec VerifiableProducer $b --topic verified --max-messages $records --throughput 2500 --acks -1 --command-config retries.properties >produced 2>produced.log &
 	producer=$!
 	until_true 60 succeeded 3000
 	leader=$(described_by_gregor "$BOOTSTRAP" verified | awk '$1 == 0 { print $2 }')
