@@ -40,6 +40,9 @@ type Config struct {
 	MetadataMaxAge time.Duration
 	// Errors says what happens to bad records.
 	Errors ErrorPolicy
+	// PurgeInterval is how often records that were read are deleted from repartition topics (repartition.purge.interval.ms); 30
+	// seconds if 0, never if negative.
+	PurgeInterval time.Duration
 	// ReplicationFactor is that of internal topics; the broker's default if 0 (replication.factor).
 	ReplicationFactor int16
 	// OnRestoring is called while a task's state is read from its changelogs, with how many records were.
@@ -68,6 +71,9 @@ func (c Config) withDefaults() Config {
 		c.EmitEvery = time.Second
 	case c.EmitEvery < 0:
 		c.EmitEvery = 0
+	}
+	if c.PurgeInterval == 0 {
+		c.PurgeInterval = 30 * time.Second
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 10 << 20
@@ -113,6 +119,8 @@ type App struct {
 	restored map[TaskID]*RestoreMetrics // of tasks that are being started
 	folders  map[TaskID]chan struct{}   // who opens a task's state folder waits until it was closed
 	cache    *cacheBudget
+	purged   time.Time
+	refused  time.Time // since when the group has not let us in, as its members are of another kind
 
 	ready chan *liveTask
 	look  chan struct{} // asks for a look at the topics
@@ -248,7 +256,7 @@ func (a *App) loop(ctx context.Context) error {
 		wait, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		fetches := a.client.PollRecords(wait, pollAtMost)
 		cancel()
-		if err := fatal(fetches); err != nil && ctx.Err() == nil {
+		if err := a.fatal(fetches); err != nil && ctx.Err() == nil {
 			return err
 		}
 		err := a.round(ctx, fetches, &lastCommit)
@@ -261,6 +269,27 @@ func (a *App) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// longestHandOver is how long an app waits for members of another kind to go. Java's instances stay in their group when they stop,
+// for as long as their session lasts: 45 seconds by default, and a broker lets it last for some minutes.
+const longestHandOver = 5 * time.Minute
+
+// fatal is [fatal], with patience for the members of a group that this app takes over from.
+func (a *App) fatal(fetches kgo.Fetches) error {
+	err := fatal(fetches)
+	if !errors.Is(err, kerr.InconsistentGroupProtocol) {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.refused.IsZero() {
+		a.refused = time.Now()
+	}
+	if time.Since(a.refused) < longestHandOver {
+		return nil
+	}
+	return fmt.Errorf("%w: the group %s has members that are no instances of this app", err, a.config.AppID)
 }
 
 // fatal finds an error that polling again does not mend. Brokers that cannot be reached and a place in the group that was lost

@@ -25,8 +25,8 @@ type cluster struct {
 	admin  *kadm.Client
 }
 
-func startCluster(t *testing.T, topics map[string]int32) *cluster {
-	broker := gregortest.Start(t)
+func startCluster(t *testing.T, topics map[string]int32, options ...gregortest.Option) *cluster {
+	broker := gregortest.Start(t, options...)
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.MetadataMaxAge(time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -266,13 +266,12 @@ func TestInternalTopicsAreMadeAsJavaMakesThem(t *testing.T) {
 			t.Errorf("%s has %d partitions", topic, n)
 		}
 	}
-	configs, err := c.admin.DescribeTopicConfigs(t.Context(), "app-words-changelog")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, config := range configs[0].Configs {
-		if config.Key == "cleanup.policy" && config.MaybeValue() != "compact" {
-			t.Errorf("the changelog's cleanup.policy is %s", config.MaybeValue())
+	for topic, want := range map[string]string{
+		"app-words-changelog":   "cleanup.policy=compact message.timestamp.type=CreateTime",
+		"app-words-repartition": "cleanup.policy=delete message.timestamp.type=CreateTime retention.ms=-1 segment.bytes=52428800",
+	} {
+		if got := c.configured(topic); got != want {
+			t.Errorf("%s has the configuration %s, want %s", topic, got, want)
 		}
 	}
 }

@@ -85,6 +85,9 @@ type node struct {
 	carries  reflect.Type // the records of a source
 	grace    int64        // of a window aggregation, for suppress
 	hasGrace bool
+	writer   *node // of the source of a repartition topic: its sink
+	// wantsNulls says that this node, or one after it, has a use for stream records without a key: a left or outer join.
+	wantsNulls bool
 }
 
 type kind int
@@ -102,7 +105,9 @@ type storeNode struct {
 	onDisk    bool
 	changelog string // where it is not the store's own: the topic of a table's source
 	windowed  bool   // the changelog is compacted and also deleted after a time
-	retention int64
+	unique    bool   // no key is written twice: the changelog is deleted only
+	versioned bool   // the changelog is compacted only after a time
+	retention int64  // of windows or versions, in milliseconds
 	global    bool
 	where     string
 	open      func(t *Task) any

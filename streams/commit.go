@@ -115,8 +115,12 @@ func (a *App) commitRequest(tasks []*liveTask) *kmsg.OffsetCommitRequest {
 	return req
 }
 
-// purge deletes what was read from repartition topics: nobody else reads them. It is no failure if that does not work.
+// purge deletes what was read from repartition topics, now and then: nobody else reads them. It is no failure if that does not work.
 func (a *App) purge(ctx context.Context, tasks []*liveTask) {
+	if a.config.PurgeInterval < 0 || time.Since(a.purged) < a.config.PurgeInterval {
+		return
+	}
+	a.purged = time.Now()
 	done := kadm.Offsets{}
 	for _, t := range tasks {
 		for p, q := range t.queues {

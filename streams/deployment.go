@@ -307,7 +307,7 @@ func (d *deployment) create(ctx context.Context, admin *kadm.Client, there kadm.
 	}
 	for _, in := range t.internal {
 		topic := c.topic(in.name, true)
-		if err := make(topic, d.counts[topic], map[string]*string{"cleanup.policy": ptr("delete"), "retention.ms": ptr("-1"), "message.timestamp.type": ptr("CreateTime")}); err != nil {
+		if err := make(topic, d.counts[topic], repartitionConfig()); err != nil {
 			return err
 		}
 	}
@@ -334,13 +334,26 @@ func (d *deployment) create(ctx context.Context, admin *kadm.Client, there kadm.
 	return nil
 }
 
-// changelogConfig is what Java gives changelogs: windows are deleted a day after their retention.
+// repartitionConfig is what Java gives repartition topics (RepartitionTopicConfig): nothing is lost there, and what is purged frees its
+// space soon.
+func repartitionConfig() map[string]*string {
+	return map[string]*string{"cleanup.policy": ptr("delete"), "retention.ms": ptr("-1"), "segment.bytes": ptr("52428800"),
+		"message.timestamp.type": ptr("CreateTime")}
+}
+
+// changelogConfig is what Java gives changelogs: windows are deleted a day after their retention, and versions may be compacted a day
+// after their history (WindowedChangelogTopicConfig, VersionedChangelogTopicConfig).
 func changelogConfig(s *storeNode) map[string]*string {
+	const day = 24 * 60 * 60 * 1000
 	config := map[string]*string{"cleanup.policy": ptr("compact"), "message.timestamp.type": ptr("CreateTime")}
-	if s.windowed {
-		const day = 24 * 60 * 60 * 1000
-		config["cleanup.policy"] = ptr("compact,delete")
+	switch {
+	case s.windowed:
+		if config["cleanup.policy"] = ptr("compact,delete"); s.unique {
+			config["cleanup.policy"] = ptr("delete")
+		}
 		config["retention.ms"] = ptr(strconv.FormatInt(s.retention+day, 10))
+	case s.versioned:
+		config["min.compaction.lag.ms"] = ptr(strconv.FormatInt(s.retention+day, 10))
 	}
 	return config
 }

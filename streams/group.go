@@ -45,7 +45,7 @@ func (g *Grouped[K, V]) parent(keys serde.Serde[K], storeName string) *node {
 		}
 		return g.through
 	}
-	p := repartition[K, V]{keys: g.s.keys, values: g.s.values, partitions: g.parts, dropNulls: true}
+	p := repartition[K, V]{keys: g.s.keys, values: g.s.values, partitions: g.parts}
 	if p.keys == nil {
 		p.keys = keys
 	}

@@ -43,19 +43,17 @@ func aggregateSessions[K, V, A any](g *SessionGroup[K, V], init func() A, s step
 	}
 	name := b.named(optionsOf(opts).name, prefix)
 	parent := g.g.parent(results.keys, results.name)
-	results.addTo(b, results.name, "", g.w.retentionMillis(g.onClose, b.segmented), g.onClose)
+	longer := int64(0)
+	if g.onClose && !b.segmented {
+		longer = g.w.slack()
+	}
+	results.addTo(b, results.name, "", g.w.retentionMillis(), longer, g.onClose)
 	table := &sessionTable[K, A]{store: results.name}
 	n := addSessionAggregate(b, name, parent, init, s, merge, g.w, g.onClose, table)
 	return &Table[Windowed[K], A]{b, n, sessionKeys(results.keys), results.values, table}
 }
 
-func (w SessionWindows) retentionMillis(onClose, lossy bool) int64 {
-	r := w.gap.Milliseconds() + w.grace.Milliseconds()
-	if onClose && !lossy {
-		r += w.slack()
-	}
-	return r
-}
+func (w SessionWindows) retentionMillis() int64 { return w.gap.Milliseconds() + w.grace.Milliseconds() }
 
 func (w SessionWindows) slack() int64 { return max(w.gap.Milliseconds(), 60_000) }
 
@@ -68,7 +66,7 @@ func AggregateCogroupSessions[K, A any](c *Cogrouped[K, A], w SessionWindows, in
 	if results.keys == nil {
 		results.keys = c.keys
 	}
-	results.addTo(c.b, results.name, "", w.retentionMillis(false, false), false)
+	results.addTo(c.b, results.name, "", w.retentionMillis(), 0, false)
 	table := &sessionTable[K, A]{store: results.name}
 	n := cogroup[K, Windowed[K]](c, results.keys, results.name, optionsOf(opts).name, func(p copart[K, A], name string, parent *node) *node {
 		return p.session(name, parent, init, merge, w, table)
@@ -158,7 +156,7 @@ func (a *sessionAggregate[K, V, A]) send(r *rec[K, V], start, end int64, now, wa
 	if !a.table.old {
 		was = opt[A]{}
 	}
-	a.out.forward(&update[Windowed[K], A]{windowed(r.key.v, start, end), opt[change[A]]{change[A]{now, was, true}, true}, end, r.headers})
+	a.out.forward(&update[Windowed[K], A]{windowed(r.key.v, start, end), opt[change[A]]{change[A]{now, was, true}, true}, end, nil})
 }
 
 // sendClosed sends the results of the sessions that have closed since the last time.

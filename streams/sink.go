@@ -57,7 +57,6 @@ type repartition[K, V any] struct {
 	keys       serde.Serde[K]
 	values     serde.Serde[V]
 	partitions int
-	dropNulls  bool // records without a key are of no use to what comes after
 }
 
 // generatedStore tells names that the topology chose from a user's: a generated repartition topic has generated nodes.
@@ -81,15 +80,17 @@ func (p repartition[K, V]) through(b *Builder, parent *node, prefix string) *nod
 		sink, filter, source = p.topic+"-sink", p.topic+"-filter", p.topic+"-source"
 	}
 	p.keys, p.values = needSerde(b, p.keys, "the repartition topic "+p.topic), needSerde(b, p.values, "the repartition topic "+p.topic)
-	parent = addNode(b, filter, []*node{parent}, nil, func(t *Task, out *outlet[K, V]) func(*rec[K, V]) {
+	var n *node
+	n = addNode(b, filter, []*node{parent}, nil, func(t *Task, out *outlet[K, V]) func(*rec[K, V]) {
+		keep := n.wantsNulls
 		return func(r *rec[K, V]) {
-			if r.key.ok || !p.dropNulls {
+			if r.key.ok || keep {
 				out.forward(r)
 			}
 		}
 	})
 	topic := Topic[K, V]{name: p.topic, keys: p.keys, values: p.values}
-	return pipe(b, []*node{parent}, sink, source, topic, p.partitions, func(r *rec[K, V]) (key, value []byte, partition int32) {
+	return pipe(b, []*node{n}, sink, source, topic, p.partitions, func(r *rec[K, V]) (key, value []byte, partition int32) {
 		return encode(p.keys, r.key), encode(p.values, r.value), -1
 	})
 }
@@ -110,29 +111,29 @@ func pipe[K, V any](b *Builder, parents []*node, sink, source string, topic Topi
 	}
 	b.add(n)
 	b.internal = append(b.internal, internalTopic{topic.name, partitions})
-	s := &node{name: source, kind: sourceNode, topics: []string{topic.name}, internal: true}
+	s := &node{name: source, kind: sourceNode, topics: []string{topic.name}, internal: true, writer: n}
 	b.topics[topic.name] = s
 	s.start = func(t *Task, at *place) { startSource(t, at, s.topics, true, topic) }
 	return b.add(s)
 }
 
 // Repartition sends the stream through an internal topic, named after [Name] (KStream.repartition). Use it to give what
-// follows more or fewer [Partitions]. Records without a key are dropped.
+// follows more or fewer [Partitions]. Records without a key are dropped, unless a left or outer join of a stream follows (KIP-962).
 func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	o := optionsOf(opts)
 	name := o.name
 	if name == "" {
 		name = s.b.next("KSTREAM-REPARTITION-")
 	}
-	p := repartition[K, V]{keys: s.keys, values: s.values, partitions: o.partitions, dropNulls: true}
+	p := repartition[K, V]{keys: s.keys, values: s.values, partitions: o.partitions}
 	return &Stream[K, V]{b: s.b, node: p.through(s.b, s.node, name), keys: s.keys, values: s.values}
 }
 
 // repartitioned is the stream itself, or what comes out of a repartition topic if its keys may have changed.
-func (s *Stream[K, V]) repartitioned(prefix string, dropNulls bool) *Stream[K, V] {
+func (s *Stream[K, V]) repartitioned(prefix string) *Stream[K, V] {
 	if !s.rekeyed {
 		return s
 	}
-	p := repartition[K, V]{keys: s.keys, values: s.values, dropNulls: dropNulls}
+	p := repartition[K, V]{keys: s.keys, values: s.values}
 	return &Stream[K, V]{b: s.b, node: p.through(s.b, s.node, prefix), keys: s.keys, values: s.values}
 }

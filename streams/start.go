@@ -19,6 +19,7 @@ import (
 func (a *App) assigned(ctx context.Context, _ *kgo.Client, came map[string][]int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.refused = time.Time{}
 	a.counts.rebalances++
 	a.startAll(ctx, came)
 }

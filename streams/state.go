@@ -53,6 +53,9 @@ func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 	keys := needSerde(b, s.keys, "the store "+name)
 	values := needSerde(b, s.values, "the store "+name)
 	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]](), onDisk: s.newest == 0 && (s.onDisk || b.onDisk)}
+	if s.versioned {
+		n.versioned, n.retention = true, s.history.Milliseconds()
+	}
 	n.open = func(t *Task) any {
 		state := &kvState[K, V]{keys: keys, values: values, nulls: nullsOf[V]()}
 		switch {
@@ -178,13 +181,14 @@ type windowRow[K, V any] struct {
 	row   stamped[V]
 }
 
-func (s WindowStore[K, V]) addTo(b *Builder, name, where string, retention int64, timeIndex bool) {
+// addTo adds the store to the topology. It keeps rows longer than the retention by so much; the changelog need not.
+func (s WindowStore[K, V]) addTo(b *Builder, name, where string, retention, longer int64, timeIndex bool) {
 	keys := needSerde(b, s.keys, "the store "+name)
 	values := needSerde(b, s.values, "the store "+name)
+	expiry := store.Expiry{Retention: min(max(retention+longer, s.retention.Milliseconds()), longest), Exactly: !b.segmented}
 	retention = max(retention, s.retention.Milliseconds())
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
 		kind: reflect.TypeFor[*windowState[K, V]](), onDisk: s.onDisk || b.onDisk}
-	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
 	n.open = func(t *Task) any {
 		state := &windowState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.windows(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
@@ -200,7 +204,7 @@ func (s WindowStore[K, V]) define(b *Builder, where string) string {
 		if s.retention <= 0 {
 			b.fail("the window store %s of a processor needs a Retention", s.name)
 		}
-		s.addTo(b, s.name, where, 0, false)
+		s.addTo(b, s.name, where, 0, 0, false)
 	})
 }
 
@@ -284,13 +288,14 @@ type sessionRow[K, V any] struct {
 	value      opt[V]
 }
 
-func (s SessionStore[K, V]) addTo(b *Builder, name, where string, retention int64, timeIndex bool) {
+// addTo adds the store to the topology. It keeps rows longer than the retention by so much; the changelog need not.
+func (s SessionStore[K, V]) addTo(b *Builder, name, where string, retention, longer int64, timeIndex bool) {
 	keys := needSerde(b, s.keys, "the store "+name)
 	values := needSerde(b, s.values, "the store "+name)
+	expiry := store.Expiry{Retention: min(max(retention+longer, s.retention.Milliseconds()), longest), Exactly: !b.segmented}
 	retention = max(retention, s.retention.Milliseconds())
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
 		kind: reflect.TypeFor[*sessionState[K, V]](), onDisk: s.onDisk || b.onDisk}
-	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
 	n.open = func(t *Task) any {
 		state := &sessionState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.sessions(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
@@ -306,7 +311,7 @@ func (s SessionStore[K, V]) define(b *Builder, where string) string {
 		if s.retention <= 0 {
 			b.fail("the session store %s of a processor needs a Retention", s.name)
 		}
-		s.addTo(b, s.name, where, 0, false)
+		s.addTo(b, s.name, where, 0, 0, false)
 	})
 }
 

@@ -53,7 +53,7 @@ func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w 
 	if w.Before+w.After < 0 || w.Grace < 0 {
 		b.fail("a join window cannot end before it begins: %+v", w)
 	}
-	left, right = alignJoin(left, right, o.name, kind)
+	left, right = alignJoin(left, right, o.name)
 	keys := left.keys
 	if keys == nil {
 		keys = right.keys
@@ -83,6 +83,7 @@ func joinStreams[K, V1, V2, R any](left *Stream[K, V1], right *Stream[K, V2], w 
 			join: func(k K, r opt[V2], l opt[V1]) R { return j.join(k, l, r) }}
 		return startSide(side, out, j, j.rights, names.thisStore)
 	})
+	this.wantsNulls, other.wantsNulls = kind != innerJoin, kind != innerJoin
 	merge := addNode(b, names.merge, []*node{this, other}, nil, func(t *Task, out *outlet[K, R]) func(*rec[K, R]) { return out.forward })
 	b.copartitioned(left.node, right.node)
 	return &Stream[K, R]{b: b, node: merge, keys: keys}
@@ -119,12 +120,12 @@ func nameJoin(b *Builder, o options, kind joinKind) (n joinNames) {
 }
 
 // alignJoin repartitions the sides whose keys may have changed.
-func alignJoin[K, V1, V2 any](left *Stream[K, V1], right *Stream[K, V2], name string, kind joinKind) (*Stream[K, V1], *Stream[K, V2]) {
+func alignJoin[K, V1, V2 any](left *Stream[K, V1], right *Stream[K, V2], name string) (*Stream[K, V1], *Stream[K, V2]) {
 	leftPrefix, rightPrefix := name+"-left", name+"-right"
 	if name == "" {
 		leftPrefix, rightPrefix = left.node.name, right.node.name
 	}
-	return left.repartitioned(leftPrefix, kind == innerJoin), right.repartitioned(rightPrefix, kind != outerJoin)
+	return left.repartitioned(leftPrefix), right.repartitioned(rightPrefix)
 }
 
 // duplicates is a window store of one side's records: any number of a key and time. Values are as Kafka has them.
@@ -141,7 +142,7 @@ type duplicates[K, V any] struct {
 
 func addDuplicates[K, V any](b *Builder, name string, keys serde.Serde[K], values serde.Serde[V], retention int64) {
 	expiry := store.Expiry{Retention: retention, Exactly: !b.segmented}
-	n := &storeNode{name: name, logged: true, windowed: true, retention: retention, onDisk: b.onDisk, kind: reflect.TypeFor[*duplicates[K, V]]()}
+	n := &storeNode{name: name, logged: true, windowed: true, unique: true, retention: retention, onDisk: b.onDisk, kind: reflect.TypeFor[*duplicates[K, V]]()}
 	n.open = func(t *Task) any {
 		s := &duplicates[K, V]{keys: keys, values: values, rows: t.windows(n, expiry, false), nullsCount: !b.segmented,
 			seq: t.number(n, "seq", 0)}
@@ -168,7 +169,7 @@ func (s *duplicates[K, V]) put(r *rec[K, V]) {
 	if value != nil || s.nullsCount {
 		s.rows.Put(key, r.time, seq, value) // a null moves the store's time on
 	}
-	s.log.write(layout.WindowKey(key, r.time, seq), value, r.time)
+	s.log.write(layout.WindowKey(key, r.time, seq), value, r.time, r.headers...)
 }
 
 func addJoinWindow[K, V any](b *Builder, name string, parent *node, storeName string) *node {
@@ -190,6 +191,7 @@ type unmatched struct {
 	log      changelog
 	observed int64
 	lowest   int64
+	looked   bool  // lowest says what there is; right after the start only a look into the store does
 	next     int64 // wall clock of the next look at closed windows
 }
 
@@ -197,12 +199,6 @@ func addUnmatched(b *Builder, name string) {
 	n := &storeNode{name: name, logged: true, onDisk: b.onDisk, kind: reflect.TypeFor[*unmatched]()}
 	n.open = func(t *Task) any {
 		s := &unmatched{rows: t.keyValues(n), observed: -1, lowest: math.MaxInt64}
-		for key := range s.rows.Range(nil, nil, false) { // what is on disk already
-			time, _, _, err := layout.ParseSideKey(key)
-			must(err)
-			s.lowest = time
-			break
-		}
 		s.log = t.changelogOf(n, s.restore)
 		return s
 	}
@@ -211,8 +207,7 @@ func addUnmatched(b *Builder, name string) {
 
 func (s *unmatched) restore(m Message) error {
 	s.rows.Put(m.Key, m.Value)
-	time, _, _, err := layout.ParseSideKey(m.Key)
-	s.lowest = min(s.lowest, time)
+	_, _, _, err := layout.ParseSideKey(m.Key)
 	return err
 }
 
@@ -306,9 +301,13 @@ func (s *joinSide[K, V, V2, R]) forward(r *rec[K, V], this opt[V], other opt[V2]
 // the right for Before.
 func (s *joinSide[K, V, V2, R]) sendUnmatched(r *rec[K, V]) {
 	u := s.shared
-	if u.lowest == math.MaxInt64 || u.lowest+s.after+s.grace >= u.observed || s.task.now < u.next {
+	switch {
+	case u.lowest < math.MaxInt64 && u.lowest+s.after+s.grace >= u.observed || s.task.now < u.next:
+		return
+	case u.lowest == math.MaxInt64 && (u.looked || s.after+s.grace == 0): // the sum overflows in Java, but for 0, and so it looks
 		return
 	}
+	u.looked = true
 	u.next = s.task.now + s.task.config.EmitEvery.Milliseconds()
 	u.lowest = math.MaxInt64
 	leftOpen, rightOpen := false, false

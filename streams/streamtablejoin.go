@@ -60,6 +60,7 @@ func joinGlobal[K, V, GK, GV, R any](s *Stream[K, V], g *GlobalTable[GK, GV], ke
 			}
 		}
 	})
+	n.wantsNulls = left
 	return &Stream[K, R]{b: s.b, node: n, keys: s.keys, rekeyed: s.rekeyed}
 }
 
@@ -75,7 +76,7 @@ func joinTable[K, V, T, R any](given *Stream[K, V], table *Table[K, T], left boo
 		if c.keys == nil {
 			c.keys = table.keys
 		}
-		s = c.repartitioned(prefix, !left)
+		s = c.repartitioned(prefix)
 	}
 	name := lookupName(b, o, left)
 	rows := table.impl.view()
@@ -112,6 +113,7 @@ func joinTable[K, V, T, R any](given *Stream[K, V], table *Table[K, T], left boo
 			state.evict(grace, l.do)
 		}
 	})
+	n.wantsNulls = left
 	return &Stream[K, R]{b: b, node: n, keys: s.keys, rekeyed: false}
 }
 

@@ -231,7 +231,7 @@ func (s *Stream[K, V]) ToTable(opts ...Option) *Table[K, V] {
 	if s.rekeyed {
 		c := *s
 		c.keys, c.values = handle.keys, handle.values
-		parent = c.repartitioned(name, true)
+		parent = c.repartitioned(name)
 	}
 	t.addTo(s.b, name, parent.node)
 	return &Table[K, V]{s.b, t.node, handle.keys, handle.values, t}

@@ -25,7 +25,24 @@ type group struct {
 }
 
 func newTopology(b *Builder) *Topology {
+	askForNulls(b.nodes)
 	return &Topology{nodes: b.nodes, stores: b.stores, internal: b.internal, groups: groupsOf(b), around: b.around, same: b.same}
+}
+
+// askForNulls tells all nodes before a left or outer join that records without a key are of use (KIP-962). Nodes come after their
+// parents, and the source of a repartition topic after its sink.
+func askForNulls(nodes []*node) {
+	for _, n := range slices.Backward(nodes) {
+		if !n.wantsNulls {
+			continue
+		}
+		for _, p := range n.parents {
+			p.wantsNulls = true
+		}
+		if n.writer != nil {
+			n.writer.wantsNulls = true
+		}
+	}
 }
 
 // groupsOf finds sub-topologies and numbers them as Java does: by their sources, in the order in which these came.

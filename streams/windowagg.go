@@ -43,7 +43,7 @@ func aggregateWindows[K, V, A any](given *WindowedGroup[K, V], s step[K, V, A], 
 	g.w.lossy = b.segmented
 	name := b.named(optionsOf(opts).name, prefix)
 	parent := g.g.parent(results.keys, results.name)
-	results.addTo(b, results.name, "", g.w.retentionMillis(), g.w.onClose)
+	results.addTo(b, results.name, "", g.w.retentionMillis(), g.w.longerMillis(), g.w.onClose)
 	table := &windowTable[K, A]{store: results.name}
 	n := addWindowAggregate(b, name, parent, s, g.w, table)
 	return &Table[Windowed[K], A]{b, n, windowedKeys(results.keys, g.w), results.values, table}
@@ -66,7 +66,7 @@ func cogroupWindows[K, A any](c *Cogrouped[K, A], w windowing, init func() A, re
 	if results.keys == nil {
 		results.keys = c.keys
 	}
-	results.addTo(c.b, results.name, "", w.retentionMillis(), false)
+	results.addTo(c.b, results.name, "", w.retentionMillis(), 0, false)
 	table := &windowTable[K, A]{store: results.name}
 	n := cogroup[K, Windowed[K]](c, results.keys, results.name, optionsOf(opts).name, func(p copart[K, A], name string, parent *node) *node {
 		return p.window(name, parent, init, w, table)

@@ -131,13 +131,18 @@ func (w windowing) retentionMillis() int64 {
 	if w.sliding != nil {
 		r += w.sizeMillis() // a record may change windows of earlier records
 	}
+	return min(r, longest)
+}
+
+// longerMillis is how much longer the store keeps rows.
+func (w windowing) longerMillis() int64 {
 	switch {
 	case w.onClose && w.lossy:
-		r++ // the store that Java takes for this keeps rows a millisecond longer
+		return 1 // as the store that Java takes for this does
 	case w.onClose:
-		r += w.slack()
+		return w.slack()
 	}
-	return min(r, longest)
+	return 0
 }
 
 // endOf is the end of the window that starts there.
