@@ -9,7 +9,7 @@ DURATION ?= 20m
 
 export CGO_ENABLED = 0
 
-.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat record-streams bench bench-streams cross clean
+.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat compat-streams record-streams bench bench-streams cross clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ chaos: build ## hurt a cluster of real processes for DURATION (20m), with faults
 
 compat: build ## run foreign clients and their suites against nodes and clusters; CASES=name,… selects, QUICK=1 takes one case per client
 	compat/run
+
+compat-streams: build ## compare streams with Java's Kafka Streams on random topologies, and hand over both ways, on Gregor and Kafka; SEED=n, QUICK=1
+	compat/streams/run
 
 record-streams: ## record anew what Java Kafka Streams does with the topologies of streams/record
 	streams/record/run
