@@ -48,6 +48,18 @@ func (t *Task) sessions(n *storeNode, e store.Expiry, timeIndex bool) store.Sess
 	return store.NewSession(e, timeIndex)
 }
 
+// form is how a store keeps its rows. Where rows on disk are kept otherwise the task does not start.
+func (t *Task) form(n *storeNode, headers bool) rowForm {
+	if t.keptOnDisk(n) {
+		form := int64(0)
+		if headers {
+			form = 1
+		}
+		must(t.folder().Form(n.name, form))
+	}
+	return rowForm{headers}
+}
+
 // number is a number that a store keeps beside its rows.
 func (t *Task) number(n *storeNode, what string, initial int64) *int64 {
 	if t.keptOnDisk(n) {

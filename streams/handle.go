@@ -17,6 +17,7 @@ type keeping struct {
 	newest    int // rows to keep, 0 for all
 	onDisk    bool
 	cached    bool
+	headers   bool
 }
 
 // A KVStore is a handle on a key-value store: rows with the time of their last change (Java's Materialized of a
@@ -58,6 +59,13 @@ func (s KVStore[K, V]) OnDisk() KVStore[K, V] {
 // A versioned store holds nothing back.
 func (s KVStore[K, V]) Cached() KVStore[K, V] {
 	s.cached = true
+	return s
+}
+
+// WithHeaders makes the store keep headers with its rows (KIP-1271's TimestampedKeyValueStoreWithHeaders): [KVRows.PutWithHeaders]
+// sets them, and they are the headers of the changelog's records. Operators set none. A versioned store cannot keep them.
+func (s KVStore[K, V]) WithHeaders() KVStore[K, V] {
+	s.headers = true
 	return s
 }
 
@@ -103,6 +111,12 @@ func (s WindowStore[K, V]) Cached() WindowStore[K, V] {
 	return s
 }
 
+// WithHeaders makes the store keep headers with its rows, see [KVStore.WithHeaders] and [WindowRows.PutWithHeaders].
+func (s WindowStore[K, V]) WithHeaders() WindowStore[K, V] {
+	s.headers = true
+	return s
+}
+
 // Unlogged makes the store have no changelog topic.
 func (s WindowStore[K, V]) Unlogged() WindowStore[K, V] {
 	s.unlogged = true
@@ -142,6 +156,12 @@ func (s SessionStore[K, V]) OnDisk() SessionStore[K, V] {
 // Cached makes the store hold changes back, see [KVStore.Cached]. One whose results are sent on close holds nothing back.
 func (s SessionStore[K, V]) Cached() SessionStore[K, V] {
 	s.cached = true
+	return s
+}
+
+// WithHeaders makes the store keep headers with its rows, see [KVStore.WithHeaders] and [SessionRows.PutWithHeaders].
+func (s SessionStore[K, V]) WithHeaders() SessionStore[K, V] {
+	s.headers = true
 	return s
 }
 

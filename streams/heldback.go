@@ -33,6 +33,7 @@ type heldRow[K, A any] struct {
 	logged   int64  // time in the changelog
 	sent     int64  // time downstream
 	headers  []Header
+	kept     []Header // in the store
 }
 
 // heldRowBytes is what a held row takes beside its key and value, as roughly as Java counts it.
@@ -103,7 +104,7 @@ func (h *heldBack[K, A]) flush() {
 		h.task.cache.grow(-int64(len(r.bytes)+len(r.value)) - heldRowBytes)
 	}
 	for _, r := range rows {
-		h.log.write(r.bytes, r.value, r.logged)
+		h.log.write(r.bytes, r.value, r.logged, r.kept...)
 		if h.out == nil || !r.new.ok && !r.old.ok {
 			continue // downstream knows of no such row
 		}

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"time"
@@ -19,6 +20,7 @@ func openAs[S any](c StoreContext, name string) (S, *Task) {
 
 // KVRows is a key-value store, open in a task (Java's KeyValueStore, or VersionedKeyValueStore).
 type KVRows[K, V any] struct {
+	name  string
 	state *kvState[K, V]
 	task  *Task
 }
@@ -26,7 +28,7 @@ type KVRows[K, V any] struct {
 // Open opens the store in a processor's Init, or in a test.
 func (s KVStore[K, V]) Open(c StoreContext) *KVRows[K, V] {
 	state, t := openAs[*kvState[K, V]](c, s.name)
-	return &KVRows[K, V]{state, t}
+	return &KVRows[K, V]{s.name, state, t}
 }
 
 // Get returns the value of a key.
@@ -61,6 +63,18 @@ func (r *KVRows[K, V]) PutTimed(key K, value V, at time.Time) {
 	r.put(key, r.state.nulls.some(value), at.UnixMilli())
 }
 
+// GetWithHeaders returns the value of a key, when it was set, and its headers.
+func (r *KVRows[K, V]) GetWithHeaders(key K) (value V, at time.Time, headers []Header, ok bool) {
+	value, at, ok = r.GetTimed(key)
+	return value, at, r.state.headers(key), ok
+}
+
+// PutWithHeaders sets the value of a key with a time and headers, in a store that keeps them.
+func (r *KVRows[K, V]) PutWithHeaders(key K, value V, at time.Time, headers ...Header) {
+	r.state.form.mustKeep(r.name)
+	r.state.put(key, r.state.nulls.some(value), at.UnixMilli(), r.task.time, headers...)
+}
+
 // Delete deletes a key.
 func (r *KVRows[K, V]) Delete(key K) { r.put(key, opt[V]{}, r.task.time) }
 
@@ -75,6 +89,20 @@ func (r *KVRows[K, V]) Backward() iter.Seq2[K, V] { return r.walk(nil, nil, true
 // Range walks the rows from from to to, both included, in the order of their keys' bytes.
 func (r *KVRows[K, V]) Range(from, to K) iter.Seq2[K, V] {
 	return r.walk(encoded(r.state.keys, from), encoded(r.state.keys, to), false)
+}
+
+// Prefix walks the rows whose keys' bytes begin with a prefix (Java's prefixScan).
+func (r *KVRows[K, V]) Prefix(prefix []byte) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		if r.state.rows == nil {
+			must(fmt.Errorf("streams: a versioned store cannot be walked"))
+		}
+		for k, v := range r.state.rows.Range(prefix, nil, false) {
+			if !bytes.HasPrefix(k, prefix) || !yield(decode(r.state.keys, nulls[K]{}, k).v, r.state.row(v).v) {
+				return
+			}
+		}
+	}
 }
 
 func (r *KVRows[K, V]) walk(from, to []byte, backwards bool) iter.Seq2[K, V] {
@@ -100,6 +128,7 @@ func (r *KVRows[K, V]) Len() int {
 
 // WindowRows is a window store, open in a task (Java's WindowStore).
 type WindowRows[K, V any] struct {
+	name  string
 	state *windowState[K, V]
 	task  *Task
 }
@@ -107,7 +136,7 @@ type WindowRows[K, V any] struct {
 // Open opens the store in a processor's Init, or in a test.
 func (s WindowStore[K, V]) Open(c StoreContext) *WindowRows[K, V] {
 	state, t := openAs[*windowState[K, V]](c, s.name)
-	return &WindowRows[K, V]{state, t}
+	return &WindowRows[K, V]{s.name, state, t}
 }
 
 // Get returns the value of a key in the window that starts there.
@@ -119,6 +148,18 @@ func (r *WindowRows[K, V]) Get(key K, start time.Time) (value V, ok bool) {
 // Put sets the value of a key in a window. A nil value deletes.
 func (r *WindowRows[K, V]) Put(key K, start time.Time, value V) {
 	r.state.put(key, start.UnixMilli(), 0, stamped[V]{r.state.nulls.some(value), r.task.time}, r.task.time)
+}
+
+// GetWithHeaders returns the value of a key in the window that starts there, and its headers.
+func (r *WindowRows[K, V]) GetWithHeaders(key K, start time.Time) (value V, headers []Header, ok bool) {
+	value, ok = r.Get(key, start)
+	return value, r.state.headers(key, start.UnixMilli()), ok
+}
+
+// PutWithHeaders sets the value of a key in a window with headers, in a store that keeps them.
+func (r *WindowRows[K, V]) PutWithHeaders(key K, start time.Time, value V, headers ...Header) {
+	r.state.form.mustKeep(r.name)
+	r.state.put(key, start.UnixMilli(), 0, stamped[V]{r.state.nulls.some(value), r.task.time}, r.task.time, headers...)
 }
 
 // Fetch walks the windows of a key that start from from to to, both included, by start.
@@ -148,6 +189,7 @@ func (r *WindowRows[K, V]) FetchAll(from, to time.Time) iter.Seq2[Windowed[K], V
 
 // SessionRows is a session store, open in a task (Java's SessionStore).
 type SessionRows[K, V any] struct {
+	name  string
 	state *sessionState[K, V]
 	task  *Task
 }
@@ -155,7 +197,7 @@ type SessionRows[K, V any] struct {
 // Open opens the store in a processor's Init, or in a test.
 func (s SessionStore[K, V]) Open(c StoreContext) *SessionRows[K, V] {
 	state, t := openAs[*sessionState[K, V]](c, s.name)
-	return &SessionRows[K, V]{state, t}
+	return &SessionRows[K, V]{s.name, state, t}
 }
 
 // Get returns the value of one session.
@@ -167,6 +209,18 @@ func (r *SessionRows[K, V]) Get(w Windowed[K]) (value V, ok bool) {
 // Put sets the value of a session. A nil value deletes.
 func (r *SessionRows[K, V]) Put(w Windowed[K], value V) {
 	r.state.put(w.Key, w.Start.UnixMilli(), w.windowEnd(), r.state.nulls.some(value), r.task.time)
+}
+
+// GetWithHeaders returns the value of one session, and its headers.
+func (r *SessionRows[K, V]) GetWithHeaders(w Windowed[K]) (value V, headers []Header, ok bool) {
+	value, ok = r.Get(w)
+	return value, r.state.headers(w.Key, w.Start.UnixMilli(), w.windowEnd()), ok
+}
+
+// PutWithHeaders sets the value of a session with headers, in a store that keeps them.
+func (r *SessionRows[K, V]) PutWithHeaders(w Windowed[K], value V, headers ...Header) {
+	r.state.form.mustKeep(r.name)
+	r.state.put(w.Key, w.Start.UnixMilli(), w.windowEnd(), r.state.nulls.some(value), r.task.time, headers...)
 }
 
 // Delete deletes a session.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gregorhq/gregor/streams/internal/store"
 )
 
 // assigned starts the tasks whose partitions came to us. Their state is read from the changelogs beside the work: the tasks
@@ -119,15 +121,18 @@ func (a *App) CleanUp() error {
 func (a *App) newTask(ctx context.Context, id TaskID) (*liveTask, error) {
 	begun := time.Now()
 	t, err := a.openTask(id)
+	if errors.Is(err, store.ErrOtherFormat) {
+		t, err = a.openAnew(id)
+	}
 	if err != nil {
 		return nil, err
 	}
 	restored, err := a.restore(ctx, t)
-	if errors.Is(err, errStale) { // begin anew, with all of the changelogs
-		if err = errors.Join(t.Close(), os.RemoveAll(a.stateDir(id))); err != nil {
+	if errors.Is(err, errStale) {
+		if err = t.Close(); err != nil {
 			return nil, err
 		}
-		if t, err = a.openTask(id); err != nil {
+		if t, err = a.openAnew(id); err != nil {
 			return nil, err
 		}
 		restored, err = a.restore(ctx, t)
@@ -146,6 +151,14 @@ func (a *App) newTask(ctx context.Context, id TaskID) (*liveTask, error) {
 		a.config.OnRestored(id, restored, time.Since(begun))
 	}
 	return t, nil
+}
+
+// openAnew opens a task whose folder is of no use: all of its rows come from the changelogs.
+func (a *App) openAnew(id TaskID) (*liveTask, error) {
+	if err := os.RemoveAll(a.stateDir(id)); err != nil {
+		return nil, err
+	}
+	return a.openTask(id)
 }
 
 func (a *App) openTask(id TaskID) (*liveTask, error) {

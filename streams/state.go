@@ -44,7 +44,8 @@ type kvState[K, V any] struct {
 	values  serde.Serde[V]
 	nulls   nulls[V]
 	log     changelog
-	rows    store.KeyValue  // values as layout.Stamped
+	form    rowForm
+	rows    store.KeyValue  // values as the form has them
 	history store.Versioned // instead of rows
 	held    *heldBack[K, V] // nil where changes are not held back
 }
@@ -52,12 +53,15 @@ type kvState[K, V any] struct {
 func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 	keys := needSerde(b, s.keys, "the store "+name)
 	values := needSerde(b, s.values, "the store "+name)
+	if s.headers && s.versioned {
+		b.fail("the store %s cannot keep both headers and versions", name)
+	}
 	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]](), onDisk: s.newest == 0 && (s.onDisk || b.onDisk)}
 	if s.versioned {
 		n.versioned, n.retention = true, s.history.Milliseconds()
 	}
 	n.open = func(t *Task) any {
-		state := &kvState[K, V]{keys: keys, values: values, nulls: nullsOf[V]()}
+		state := &kvState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), form: t.form(n, s.headers)}
 		switch {
 		case s.versioned:
 			state.history = t.versions(n, s.history.Milliseconds())
@@ -97,7 +101,7 @@ func (s *kvState[K, V]) restore(m Message) error {
 	case m.Value == nil:
 		s.rows.Put(m.Key, nil)
 	default:
-		s.rows.Put(m.Key, layout.Stamped(m.Timestamp, m.Value))
+		s.rows.Put(m.Key, s.form.row(m.Timestamp, m.Value, m.Headers))
 	}
 	return nil
 }
@@ -132,12 +136,20 @@ func (s *kvState[K, V]) row(b []byte) stamped[V] {
 	if b == nil {
 		return stamped[V]{}
 	}
-	time, value := layout.ParseStamped(b)
+	time, value, _ := s.form.parse(b)
 	return stamped[V]{decode(s.values, s.nulls, value), time}
 }
 
+// headers are those of a row.
+func (s *kvState[K, V]) headers(key K) []Header {
+	if s.history != nil {
+		return nil
+	}
+	return s.form.headers(s.rows.Get(encoded(s.keys, key)))
+}
+
 // put sets or deletes a row. at is the time of the record that we are at: a deletion has no other.
-func (s *kvState[K, V]) put(key K, value opt[V], time, at int64) (kept, latest bool) {
+func (s *kvState[K, V]) put(key K, value opt[V], time, at int64, headers ...Header) (kept, latest bool) {
 	k, v := encoded(s.keys, key), encode(s.values, value)
 	if s.history != nil {
 		kept, latest = s.history.Put(k, v, time)
@@ -152,12 +164,12 @@ func (s *kvState[K, V]) put(key K, value opt[V], time, at int64) (kept, latest b
 		time = at
 		s.rows.Put(k, nil)
 	} else {
-		s.rows.Put(k, layout.Stamped(time, v))
+		s.rows.Put(k, s.form.row(time, v, headers))
 	}
 	if s.held != nil {
-		s.held.hold(heldRow[K, V]{bytes: k, key: opt[K]{key, true}, new: value, value: v, logged: time, sent: time}, was)
+		s.held.hold(heldRow[K, V]{bytes: k, key: opt[K]{key, true}, new: value, value: v, logged: time, sent: time, kept: headers}, was)
 	} else {
-		s.log.write(k, v, time)
+		s.log.write(k, v, time, headers...)
 	}
 	return true, true
 }
@@ -170,7 +182,8 @@ type windowState[K, V any] struct {
 	values serde.Serde[V]
 	nulls  nulls[V]
 	log    changelog
-	rows   store.Window // values as layout.Stamped
+	form   rowForm
+	rows   store.Window // values as the form has them
 	held   *heldBack[Windowed[K], V]
 }
 
@@ -190,7 +203,7 @@ func (s WindowStore[K, V]) addTo(b *Builder, name, where string, retention, long
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
 		kind: reflect.TypeFor[*windowState[K, V]](), onDisk: s.onDisk || b.onDisk}
 	n.open = func(t *Task) any {
-		state := &windowState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.windows(n, expiry, timeIndex)}
+		state := &windowState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), form: t.form(n, s.headers), rows: t.windows(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
 		state.held = holdBack[Windowed[K], V](t, s.cached && !timeIndex, &state.log)
 		return state
@@ -215,7 +228,7 @@ func (s *windowState[K, V]) restore(m Message) error {
 	}
 	value := m.Value
 	if value != nil {
-		value = layout.Stamped(m.Timestamp, value)
+		value = s.form.row(m.Timestamp, value, m.Headers)
 	}
 	s.rows.Put(key, start, seq, value)
 	return nil
@@ -229,12 +242,17 @@ func (s *windowState[K, V]) row(b []byte) stamped[V] {
 	if b == nil {
 		return stamped[V]{}
 	}
-	time, value := layout.ParseStamped(b)
+	time, value, _ := s.form.parse(b)
 	return stamped[V]{decode(s.values, s.nulls, value), time}
 }
 
+// headers are those of the row of a window.
+func (s *windowState[K, V]) headers(key K, start int64) []Header {
+	return s.form.headers(s.rows.Get(encoded(s.keys, key), start))
+}
+
 // put sets or deletes the row of a window. Its end is told downstream if the change is held back.
-func (s *windowState[K, V]) put(key K, start, end int64, value stamped[V], at int64) {
+func (s *windowState[K, V]) put(key K, start, end int64, value stamped[V], at int64, headers ...Header) {
 	k, v := encoded(s.keys, key), encode(s.values, value.opt)
 	logged := layout.WindowKey(k, start, 0)
 	var was opt[V]
@@ -246,13 +264,13 @@ func (s *windowState[K, V]) put(key K, start, end int64, value stamped[V], at in
 		time = at
 		s.rows.Put(k, start, 0, nil)
 	} else {
-		s.rows.Put(k, start, 0, layout.Stamped(time, v))
+		s.rows.Put(k, start, 0, s.form.row(time, v, headers))
 	}
 	if s.held != nil {
-		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value.opt, value: v, logged: time, sent: time}, was)
+		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value.opt, value: v, logged: time, sent: time, kept: headers}, was)
 		return
 	}
-	s.log.write(logged, v, time)
+	s.log.write(logged, v, time, headers...)
 }
 
 func (s *windowState[K, V]) fetch(key K, from, to int64) []windowRow[K, V] {
@@ -277,7 +295,8 @@ type sessionState[K, V any] struct {
 	values serde.Serde[V]
 	nulls  nulls[V]
 	log    changelog
-	rows   store.Session
+	form   rowForm
+	rows   store.Session // values without a time: it is the session's end
 	held   *heldBack[Windowed[K], V]
 }
 
@@ -297,7 +316,7 @@ func (s SessionStore[K, V]) addTo(b *Builder, name, where string, retention, lon
 	n := &storeNode{name: name, logged: !s.unlogged, windowed: true, retention: retention, where: where,
 		kind: reflect.TypeFor[*sessionState[K, V]](), onDisk: s.onDisk || b.onDisk}
 	n.open = func(t *Task) any {
-		state := &sessionState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), rows: t.sessions(n, expiry, timeIndex)}
+		state := &sessionState[K, V]{keys: keys, values: values, nulls: nullsOf[V](), form: t.form(n, s.headers), rows: t.sessions(n, expiry, timeIndex)}
 		state.log = t.changelogOf(n, state.restore)
 		state.held = holdBack[Windowed[K], V](t, s.cached && !timeIndex, &state.log)
 		return state
@@ -318,28 +337,39 @@ func (s SessionStore[K, V]) define(b *Builder, where string) string {
 func (s *sessionState[K, V]) restore(m Message) error {
 	key, start, end, err := layout.ParseSessionKey(m.Key)
 	if err == nil {
-		s.rows.Put(key, start, end, m.Value)
+		s.rows.Put(key, start, end, s.form.timeless(m.Value, m.Headers))
 	}
 	return err
 }
 
-func (s *sessionState[K, V]) put(key K, start, end int64, value opt[V], at int64) {
+func (s *sessionState[K, V]) put(key K, start, end int64, value opt[V], at int64, headers ...Header) {
 	k, v := encoded(s.keys, key), encode(s.values, value)
 	logged := layout.SessionKey(k, start, end)
 	var was opt[V]
 	if s.held != nil && !s.held.has(logged) {
-		was = decode(s.values, s.nulls, s.rows.Get(k, start, end))
+		was = s.value(s.rows.Get(k, start, end))
 	}
-	s.rows.Put(k, start, end, v)
+	s.rows.Put(k, start, end, s.form.timeless(v, headers))
 	if s.held != nil {
-		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value, value: v, logged: at, sent: end}, was)
+		s.held.hold(heldRow[Windowed[K], V]{bytes: logged, key: windowed(key, start, end), new: value, value: v, logged: at, sent: end, kept: headers}, was)
 		return
 	}
-	s.log.write(logged, v, at)
+	s.log.write(logged, v, at, headers...)
 }
 
 func (s *sessionState[K, V]) get(key K, start, end int64) opt[V] {
-	return decode(s.values, s.nulls, s.rows.Get(encoded(s.keys, key), start, end))
+	return s.value(s.rows.Get(encoded(s.keys, key), start, end))
+}
+
+func (s *sessionState[K, V]) value(b []byte) opt[V] {
+	_, value := s.form.parseTimeless(b)
+	return decode(s.values, s.nulls, value)
+}
+
+// headers are those of a session.
+func (s *sessionState[K, V]) headers(key K, start, end int64) []Header {
+	headers, _ := s.form.parseTimeless(s.rows.Get(encoded(s.keys, key), start, end))
+	return headers
 }
 
 func (s *sessionState[K, V]) find(key K, earliestEnd, latestStart int64) []sessionRow[K, V] {
@@ -353,7 +383,7 @@ func (s *sessionState[K, V]) findAll(from, to int64) []sessionRow[K, V] {
 func (s *sessionState[K, V]) typed(rows []store.SessionRow) []sessionRow[K, V] {
 	out := make([]sessionRow[K, V], len(rows))
 	for i, r := range rows {
-		out[i] = sessionRow[K, V]{decode(s.keys, nulls[K]{}, r.Key).v, r.Start, r.End, decode(s.values, s.nulls, r.Value)}
+		out[i] = sessionRow[K, V]{decode(s.keys, nulls[K]{}, r.Key).v, r.Start, r.End, s.value(r.Value)}
 	}
 	return out
 }

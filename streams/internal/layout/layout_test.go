@@ -2,6 +2,7 @@ package layout
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 )
 
@@ -21,6 +22,8 @@ func FuzzFormats(f *testing.F) {
 	f.Add(r.Append(nil))
 	v := Buffered{1, 2, 3, "topic", []Header{{"h", []byte("v")}, {"n", nil}}, []byte("prior"), []byte("prior"), nil}
 	f.Add(v.Append(nil, 9))
+	f.Add(Headed([]Header{{"h", []byte("v")}, {"n", nil}}, []byte("row")))
+	f.Add(Headed(nil, []byte("row")))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		same := func(what string, again []byte) {
@@ -50,6 +53,11 @@ func FuzzFormats(f *testing.F) {
 				t.Fatal(err)
 			}
 			same("change", again)
+		}
+		if headers, row, err := ParseHeaded(b); err == nil {
+			if again, rest, err := ParseHeaded(Headed(headers, row)); err != nil || !bytes.Equal(row, rest) || !reflect.DeepEqual(headers, again) {
+				t.Errorf("headed row: %x became %v %x", b, again, rest)
+			}
 		}
 		if s, err := ParseSubscription(b); err == nil && b[0]&0x7F == 1 {
 			same("subscription", s.Append(nil))

@@ -52,8 +52,8 @@ const (
 
 const diskFormat = 1
 
-// errOtherFormat is a folder that another version of this library wrote.
-var errOtherFormat = errors.New("store: the folder has another format")
+// ErrOtherFormat is a folder that another version of this library wrote, or whose rows have another form.
+var ErrOtherFormat = errors.New("store: the folder has another format")
 
 var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(blockCache) })
 
@@ -100,7 +100,7 @@ func (d *Disk) load() (err error) {
 	if !d.empty {
 		format, closer, err := d.db.Get([]byte(metaFormat))
 		if err != nil || parseNumber(format) != diskFormat {
-			return errors.Join(errOtherFormat, err)
+			return errors.Join(ErrOtherFormat, err)
 		}
 		if err := closer.Close(); err != nil {
 			return err
@@ -148,6 +148,18 @@ func (d *Disk) number(name string, initial int64) *int64 {
 // Number is a number that is kept with the rows of a store, and is initial in a new folder.
 func (d *Disk) Number(store, what string, initial int64) *int64 {
 	return d.number(store+"/"+what, initial)
+}
+
+// Form says in which of several forms the rows of a store are. Rows that are there and in another are [ErrOtherFormat].
+func (d *Disk) Form(store string, form int64) error {
+	n := d.number(store+"/form", 0)
+	if d.empty {
+		*n = form
+	}
+	if *n != form {
+		return fmt.Errorf("%w: the rows of %s", ErrOtherFormat, store)
+	}
+	return nil
 }
 
 // shelf returns the rows of a store.
