@@ -125,14 +125,16 @@ func (d *Directory) checkpoint() error {
 	}
 	points, starts, marks, cleaned := offsets{}, offsets{}, offsets{}, offsets{}
 	gone := d.deletedFolders()
-	for _, l := range d.Logs() {
-		durable := l.durable.Load() // before the epochs: the file has all that start below it
-		if err := l.writeEpochs(); err != nil {
-			if l.isClosed() {
-				continue // deleted meanwhile
-			}
-			return d.failed(err)
-		}
+	logs := d.Logs()
+	durable := make([]int64, len(logs))
+	for i, l := range logs {
+		durable[i] = l.durable.Load() // before the epochs: the file has all that start below it
+	}
+	if err := d.writeEpochs(logs); err != nil {
+		return d.failed(err)
+	}
+	for i, l := range logs {
+		durable := durable[i]
 		points[l.tp] = durable
 		starts[l.tp] = l.logStart.Load()
 		// A follower may know a high watermark that its own disk has not reached: not after a crash.

@@ -571,10 +571,8 @@ func (d *Directory) removeOne(isDue func(deletion) bool) (more bool, err error) 
 func (d *Directory) Close() error {
 	defer d.lock.Close()
 	err := d.Failed()
-	for _, l := range d.Logs() {
-		if err == nil {
-			err = l.settle()
-		}
+	if err == nil {
+		err = d.settle(d.Logs())
 	}
 	if err == nil {
 		err = d.Checkpoint()

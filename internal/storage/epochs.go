@@ -108,22 +108,13 @@ func (l *Log) advanceEpochs(start int64) {
 	l.setEpochs(moved)
 }
 
-// writeEpochs brings leader-epoch-checkpoint up to date. It may be called beside the writer.
-func (l *Log) writeEpochs() error {
-	l.epochsFile.Lock()
-	defer l.epochsFile.Unlock()
-	if l.isClosed() || !l.epochsDirty.Swap(false) {
-		return nil // of a deleted log, another may have the folder's name by now
-	}
+// encodeEpochs is what leader-epoch-checkpoint is to hold.
+func (l *Log) encodeEpochs() []byte {
 	var lines []string
 	for _, e := range l.epochList() {
 		lines = append(lines, fmt.Sprintf("%d %d", e.epoch, e.start))
 	}
-	err := vfs.WriteFile(l.dir.fs, path.Join(l.path, leaderEpochFile), encodeCheckpoint(lines))
-	if err != nil {
-		l.epochsDirty.Store(true)
-	}
-	return err
+	return encodeCheckpoint(lines)
 }
 
 // readEpochs returns nil where there is no file, or none that can be used.

@@ -374,7 +374,7 @@ func TestALogMadeUnderTheNameOfADeletedOneIsNotTakenForIt(t *testing.T) {
 		for range 60 {
 			mustAppend(t, l, 0, batch(1, keyed{"a", "v"}))
 		}
-		if err := l.sync(); err != nil {
+		if err := d.syncNow([]*Log{l}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Checkpoint(); err != nil {
@@ -408,7 +408,7 @@ func TestARestartThatAFullDiskPutOffLeavesNoDamage(t *testing.T) {
 	for range 60 {
 		mustAppend(t, l, 0, batch(1, keyed{"a", "v"}))
 	}
-	if err := l.sync(); err != nil {
+	if err := d.syncNow([]*Log{l}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Checkpoint(); err != nil {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -151,17 +152,35 @@ func (d *Directory) syncTogether(logs []*Log) error {
 			f.jobs = append(f.jobs, job)
 		}
 	}
-	for _, job := range f.jobs {
+	if err := d.syncFolders(f.jobs); err != nil {
+		return err
+	}
+	if len(f.files) == 0 {
+		return nil
+	}
+	return d.fs.SyncFiles(f.files)
+}
+
+// syncFolders makes the names of files durable that were made. A folder that is missing is that of a log which was deleted meanwhile.
+func (d *Directory) syncFolders(jobs []flushJob) error {
+	var folders []string
+	for _, job := range jobs {
+		if job.folder {
+			folders = append(folders, job.log.path)
+		}
+	}
+	err := d.fs.SyncDirs(folders)
+	if err == nil || !errors.Is(err, vfs.ErrNotExist) {
+		return err
+	}
+	for _, job := range jobs {
 		if job.folder {
 			if err := d.fs.SyncDir(job.log.path); err != nil && !job.log.isClosed() {
 				return err
 			}
 		}
 	}
-	if len(f.files) == 0 {
-		return nil
-	}
-	return d.fs.SyncFiles(f.files)
+	return nil
 }
 
 // toFlush adds the files that hold what is not durable yet, retained.

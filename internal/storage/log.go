@@ -3,7 +3,6 @@ package storage
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,6 +46,7 @@ type Log struct {
 	generation   uint64     // counts truncations
 	namesChanged uint64     // counts files made
 	namesSynced  uint64     // and how far they were known when the folder was last synced
+	settledAt    changes    // what nothing has to be done for at a clean end
 
 	// Writer only.
 	producers     *producers
@@ -232,45 +232,6 @@ func (l *Log) RollIfDue(nowMs int64) error {
 		return nil
 	}
 	return l.roll(l.end.Load(), nowMs)
-}
-
-// settle writes and syncs all there is, as before a clean end.
-func (l *Log) settle() error {
-	if l.broken.Load() != nil {
-		return fmt.Errorf("%s is damaged", l.tp)
-	}
-	if err := l.sync(); err != nil {
-		return err
-	}
-	s := l.active()
-	if err := s.seal(); err != nil {
-		return err
-	}
-	if err := l.writeSnapshot(l.end.Load()); err != nil {
-		return err
-	}
-	return l.dir.fs.SyncDir(l.path)
-}
-
-// sync makes everything durable and waits for it.
-func (l *Log) sync() error {
-	job, files, ok := l.toFlush(nil)
-	if !ok {
-		return kafka.KafkaStorageError
-	}
-	err := l.dir.fs.SyncDir(l.path)
-	if err == nil {
-		err = l.dir.fs.SyncFiles(files)
-	}
-	for _, file := range files {
-		file.Release()
-	}
-	if err != nil {
-		l.dir.die(err)
-		return kafka.KafkaStorageError
-	}
-	l.flushed(job)
-	return nil
 }
 
 // close gives up the files. Readers that hold ranges read on.

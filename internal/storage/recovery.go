@@ -190,7 +190,11 @@ func (o *opening) startEmpty(at int64) error {
 	l.ahead.Store(at)
 	l.end.Store(at)
 	l.durable.Store(at)
-	return l.dir.fs.SyncDir(l.path)
+	err = l.dir.fs.SyncDir(l.path)
+	if err == nil && len(l.snapshots) == 0 {
+		l.settledAt = l.changes()
+	}
+	return err
 }
 
 func (o *opening) damaged(reason string) {
@@ -339,6 +343,9 @@ func (o *opening) finish(list []*segment, end int64) error {
 	}
 	l.namesChanged = 1
 	o.flush = !o.report.Damaged && end > l.durable.Load()
+	if l.dir.clean && !o.report.Damaged && o.report.TruncatedBytes == 0 {
+		l.settledAt = l.changes()
+	}
 	return nil
 }
 

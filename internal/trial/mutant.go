@@ -89,6 +89,16 @@ func (l *liar) SyncDir(name string) error {
 	return l.lies.pass(l.FS.SyncDir(name))
 }
 
+func (l *liar) SyncDirs(names []string) error {
+	var honest []string
+	for _, name := range names {
+		if l.lies.SyncDir == nil || !l.lies.SyncDir(name) {
+			honest = append(honest, name)
+		}
+	}
+	return l.lies.pass(l.FS.SyncDirs(honest))
+}
+
 func (l *liar) SyncFiles(files []vfs.File) error {
 	var honest []vfs.File
 	for _, f := range files {

@@ -162,6 +162,15 @@ func (f *Faulty) SyncDir(dir string) error {
 	return f.inner.SyncDir(dir)
 }
 
+func (f *Faulty) SyncDirs(dirs []string) error {
+	for _, dir := range dirs {
+		if _, err := f.strike("syncdir", dir); err != nil {
+			return err
+		}
+	}
+	return f.inner.SyncDirs(dirs)
+}
+
 func (f *Faulty) SyncFiles(files []File) error {
 	inner := make([]File, len(files))
 	for i, file := range files {

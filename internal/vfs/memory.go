@@ -280,6 +280,15 @@ func (m *Memory) SyncDir(dir string) error {
 	return nil
 }
 
+func (m *Memory) SyncDirs(dirs []string) error {
+	for _, dir := range dirs {
+		if err := m.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m *Memory) SyncFiles(files []File) error {
 	for _, f := range files {
 		if err := f.Sync(); err != nil {

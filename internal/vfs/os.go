@@ -68,6 +68,11 @@ func (osFS) SyncDir(dir string) error {
 	return syncDirectory(f)
 }
 
+// SyncDirs syncs folders side by side.
+func (o osFS) SyncDirs(dirs []string) error {
+	return sideBySide(len(dirs), func(i int) error { return o.SyncDir(dirs[i]) })
+}
+
 // SyncFiles syncs one or two files in turn, more of them side by side, and a crowd by syncing the whole file system if
 // that is ours. Measured on virtio ext4, 64 files of 16 KiB: 17 ms in turn, 7 ms side by side, 3 ms by syncfs.
 func (o osFS) SyncFiles(files []File) error {
@@ -87,20 +92,25 @@ func (o osFS) SyncFiles(files []File) error {
 			return nil
 		}
 	}
+	return sideBySide(len(files), func(i int) error { return files[i].Sync() })
+}
+
+// sideBySide does n things, some at a time, and returns an error if one failed.
+func sideBySide(n int, do func(i int) error) error {
 	var (
 		next  atomic.Int64
 		group sync.WaitGroup
 		mu    sync.Mutex
 		first error
 	)
-	for range min(parallelSyncs, len(files)) {
+	for range min(parallelSyncs, n) {
 		group.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(files) {
+				if i >= n {
 					return
 				}
-				if err := files[i].Sync(); err != nil {
+				if err := do(i); err != nil {
 					mu.Lock()
 					if first == nil {
 						first = err

@@ -46,6 +46,8 @@ type FS interface {
 	Size(name string) (int64, error)
 	// SyncDir makes the names in a folder durable: creations, removals and renames in it so far.
 	SyncDir(dir string) error
+	// SyncDirs is SyncDir of many folders, choosing the cheapest way. On an error none may be taken as durable.
+	SyncDirs(dirs []string) error
 	// SyncFiles makes the data of all the files durable, choosing the cheapest way for so many. On an error none may be
 	// taken as durable.
 	SyncFiles(files []File) error

@@ -230,3 +230,35 @@ func TestAFolderThatWasMadeSurvivesAPowerCut(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestFilesThatAreWrittenTogetherAreWholeAndStay(t *testing.T) {
+	for seed := range uint64(40) {
+		chance := rand.New(rand.NewPCG(seed, 2))
+		m := NewMemory()
+		disk := NewFaulty(m)
+		var old, fresh []Whole
+		for i := range 6 {
+			dir := fmt.Sprintf("/d%d", i/2)
+			if err := MakeFolder(m, dir); err != nil {
+				t.Fatal(err)
+			}
+			name := path.Join(dir, fmt.Sprint(i))
+			old, fresh = append(old, Whole{name, []byte("old")}), append(fresh, Whole{name, []byte("fresh")})
+		}
+		if err := WriteFiles(disk, old); err != nil {
+			t.Fatal(err)
+		}
+		failing := seed%2 == 1
+		if failing {
+			disk.Add(Rule{Skip: chance.IntN(35), Times: 1, Err: syscall.EIO})
+		}
+		err := WriteFiles(disk, fresh)
+		left := m.Crash(chance)
+		for i, whole := range fresh {
+			got := content(t, left, whole.Name)
+			if got != "fresh" && (err == nil || got != string(old[i].Data)) {
+				t.Fatalf("seed %d: %s is %q after WriteFiles has returned %v and the power was lost", seed, whole.Name, got, err)
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"slices"
 )
 
 // ReadFile reads a whole file of at most limit bytes.
@@ -37,28 +38,83 @@ func WriteFile(fs FS, name string, data []byte) error {
 	return fs.SyncDir(path.Dir(name))
 }
 
-// WriteFileLazily is WriteFile without syncing the folder and, if sync is false, the file: for what can be rebuilt,
-// whose readers check what they find.
-func WriteFileLazily(fs FS, name string, data []byte, sync bool) error {
-	temporary := name + ".tmp"
-	if err := fs.Remove(temporary); err != nil && !errors.Is(err, ErrNotExist) {
+// Whole is a file and all its bytes.
+type Whole struct {
+	Name string
+	Data []byte
+}
+
+// WriteFiles is WriteFile of many files, of which no two have one name: they are synced together, and so are their
+// folders, which costs a disk much less than one after the other. After an error each may be old or new.
+func WriteFiles(fs FS, all []Whole) error {
+	files := make([]File, 0, len(all))
+	var err error
+	for _, whole := range all {
+		var f File
+		if f, err = writeTemporary(fs, whole.Name, whole.Data); err != nil {
+			break
+		}
+		files = append(files, f)
+	}
+	if err == nil {
+		err = fs.SyncFiles(files)
+	}
+	for _, f := range files {
+		if released := f.Release(); err == nil {
+			err = released
+		}
+	}
+	if err != nil {
 		return err
+	}
+	var folders []string
+	for _, whole := range all {
+		if err := fs.Rename(whole.Name+temporarySuffix, whole.Name); err != nil {
+			return err
+		}
+		if dir := path.Dir(whole.Name); !slices.Contains(folders[max(0, len(folders)-1):], dir) {
+			folders = append(folders, dir)
+		}
+	}
+	return fs.SyncDirs(folders)
+}
+
+const temporarySuffix = ".tmp"
+
+// writeTemporary makes the file that is to be renamed. It is open, and not synced.
+func writeTemporary(fs FS, name string, data []byte) (File, error) {
+	temporary := name + temporarySuffix
+	if err := fs.Remove(temporary); err != nil && !errors.Is(err, ErrNotExist) {
+		return nil, err
 	}
 	f, err := fs.Create(temporary)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		f.Release()
+		return nil, err
+	}
+	return f, nil
+}
+
+// WriteFileLazily is WriteFile without syncing the folder and, if sync is false, the file: for what can be rebuilt,
+// whose readers check what they find.
+func WriteFileLazily(fs FS, name string, data []byte, sync bool) error {
+	f, err := writeTemporary(fs, name, data)
+	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil && sync {
+	if sync {
 		err = f.Sync()
 	}
-	if closed := f.Release(); err == nil {
-		err = closed
+	if released := f.Release(); err == nil {
+		err = released
 	}
 	if err != nil {
 		return err
 	}
-	return fs.Rename(temporary, name)
+	return fs.Rename(name+temporarySuffix, name)
 }
 
 // MakeFolder makes a folder and its parents, as far as they are missing, durably: a power cut does not take it away with
