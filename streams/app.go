@@ -52,6 +52,9 @@ type Config struct {
 	// StateDir is the folder for stores on disk (state.dir): each task has one of its own in it, by application id. Instances do
 	// not share it. It is needed where a store is [KVStore.OnDisk].
 	StateDir string
+	// StateCleanupDelay is how long the folder of a task that went elsewhere stays (state.cleanup.delay.ms); 10 minutes if 0, for
+	// ever if negative. A task that comes back before reads only the rest of its changelogs.
+	StateCleanupDelay time.Duration
 	// CacheBytes is how many bytes of changes all cached stores together hold back (statestore.cache.max.bytes); 10 MiB if 0,
 	// nothing if negative.
 	CacheBytes int64
@@ -83,6 +86,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MetadataMaxAge <= 0 {
 		c.MetadataMaxAge = 30 * time.Second
+	}
+	if c.StateCleanupDelay == 0 {
+		c.StateCleanupDelay = 10 * time.Minute
 	}
 	if c.ReplicationFactor == 0 {
 		c.ReplicationFactor = -1
@@ -167,6 +173,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer stop()
 	var watching sync.WaitGroup
 	watching.Go(func() { a.watchTopics(running) })
+	watching.Go(func() { a.cleanFolders(running) })
 	err = a.loop(running)
 	stop()
 	watching.Wait()

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"io"
+
 	"github.com/gregorhq/gregor/streams/internal/store"
 )
 
@@ -25,6 +27,16 @@ func (t *Task) keyValues(n *storeNode) store.KeyValue {
 		return t.folder().KeyValue(n.name)
 	}
 	return store.NewKeyValue()
+}
+
+// customRows opens a store of a user's.
+func (t *Task) customRows(n *storeNode, open func(TaskID, string) (RowStore, error)) store.KeyValue {
+	rows, err := open(t.id, n.name)
+	must(err)
+	if closer, ok := rows.(io.Closer); ok {
+		t.closes = append(t.closes, closer.Close)
+	}
+	return rows
 }
 
 func (t *Task) versions(n *storeNode, history int64) store.Versioned {

@@ -3,6 +3,7 @@ package streams
 import (
 	"time"
 
+	"github.com/gregorhq/gregor/streams/internal/store"
 	"github.com/gregorhq/gregor/streams/serde"
 )
 
@@ -18,6 +19,7 @@ type keeping struct {
 	onDisk    bool
 	cached    bool
 	headers   bool
+	open      func(task TaskID, name string) (RowStore, error) // of your own
 }
 
 // A KVStore is a handle on a key-value store: rows with the time of their last change (Java's Materialized of a
@@ -51,6 +53,16 @@ func (s KVStore[K, V]) LRU(n int) KVStore[K, V] {
 // rest of its changelog, and rows need not fit in memory (Java's persistent stores). An [KVStore.LRU] stays in memory.
 func (s KVStore[K, V]) OnDisk() KVStore[K, V] {
 	s.onDisk = true
+	return s
+}
+
+// A RowStore is rows sorted by their keys' bytes, see [KVStore.KeptIn].
+type RowStore = store.KeyValue
+
+// KeptIn makes the store keep its rows in a store of your own (Java's store suppliers), which open makes for each task and which
+// has to be empty then: its rows come from the changelog. If it is an io.Closer, it is closed with the task.
+func (s KVStore[K, V]) KeptIn(open func(task TaskID, name string) (RowStore, error)) KVStore[K, V] {
+	s.open = open
 	return s
 }
 

@@ -2,7 +2,10 @@ package streams_test
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +169,68 @@ func TestAStoreThatBeginsToKeepHeadersIsRestored(t *testing.T) {
 	life(rows.WithHeaders(), "xx")
 	life(rows.WithHeaders(), "xxx")
 	life(rows, "xxxx")
+}
+
+// mapped is a store of a user's own.
+type mapped struct {
+	rows   map[string][]byte
+	closed *bool
+}
+
+func (m mapped) Get(key []byte) []byte { return m.rows[string(key)] }
+func (m mapped) Len() int              { return len(m.rows) }
+func (m mapped) Close() error          { *m.closed = true; return nil }
+func (m mapped) Put(key, value []byte) {
+	if m.rows[string(key)] = value; value == nil {
+		delete(m.rows, string(key))
+	}
+}
+func (m mapped) Range(from, to []byte, backwards bool) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m.rows)) {
+			if k < string(from) || to != nil && k > string(to) {
+				continue
+			}
+			if !yield([]byte(k), m.rows[k]) {
+				return
+			}
+		}
+	}
+}
+
+// A store of a user's own is filled by operators and by the changelog, and closed with its task.
+func TestRowsCanBeKeptInAStoreOfOnesOwn(t *testing.T) {
+	closed, names := false, ""
+	rows := map[string][]byte{}
+	kept := counts("words").KeptIn(func(task streams.TaskID, name string) (streams.RowStore, error) {
+		names += task.String() + " " + name
+		return mapped{rows, &closed}, nil
+	})
+	b := streams.NewBuilder(streams.KeepOnDisk())
+	stream(b, "in").GroupByKey().Count(kept)
+	topology, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &all{}
+	task, err := topology.NewTask(streams.TaskConfig{AppID: "app"}, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := task.Process(streams.Message{Topic: "in", Key: []byte("k"), Value: []byte("v"), Timestamp: 7}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, ok := kept.Open(task).Get("k"); n != 3 || !ok || len(rows) != 1 || len(out.logged) != 3 {
+		t.Errorf("%d counted, rows %v, logged %v", n, rows, out.logged)
+	}
+	if err := task.Restore(streams.Message{Topic: "app-words-changelog", Key: []byte("k")}); err != nil || len(rows) != 0 {
+		t.Errorf("a deletion in the changelog left %v: %v", rows, err)
+	}
+	if err := task.Close(); err != nil || !closed || names != "0_0 words" {
+		t.Errorf("closed %v, opened for %q: %v", closed, names, err)
+	}
 }
 
 // Rows whose keys begin alike are walked together.

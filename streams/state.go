@@ -56,7 +56,7 @@ func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 	if s.headers && s.versioned {
 		b.fail("the store %s cannot keep both headers and versions", name)
 	}
-	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]](), onDisk: s.newest == 0 && (s.onDisk || b.onDisk)}
+	n := &storeNode{name: name, logged: !s.unlogged, where: where, kind: reflect.TypeFor[*kvState[K, V]](), onDisk: s.newest == 0 && s.open == nil && (s.onDisk || b.onDisk)}
 	if s.versioned {
 		n.versioned, n.retention = true, s.history.Milliseconds()
 	}
@@ -65,6 +65,8 @@ func (s KVStore[K, V]) addTo(b *Builder, name, where string) {
 		switch {
 		case s.versioned:
 			state.history = t.versions(n, s.history.Milliseconds())
+		case s.open != nil:
+			state.rows = t.customRows(n, s.open)
 		case s.newest > 0:
 			state.rows = store.NewLRU(s.newest, func(key []byte) { state.log.write(key, nil, t.time) })
 		default:
