@@ -148,7 +148,8 @@ func (r *produceRequest) stagePartition(place int, topic *replica.Topic, number 
 	case record.Batch(records).Codec() == record.Zstd && r.version < 7:
 		r.Refuse(place, number, kafka.UnsupportedCompressionType, "zstd needs version 7 of the produce request")
 	case len(r.session.overtaken) > 0 && !r.session.overtaken.allows(&r.topics[place], p, records):
-		r.Refuse(place, number, kafka.OutOfOrderSequenceNumber, "")
+		// Not as out of order, which some clients take for the end: see replica's refusals. This one sends them for metadata.
+		r.Refuse(place, number, kafka.NotLeaderOrFollower, "")
 	default:
 		r.Stage(place, p, record.Batch(records), now)
 	}

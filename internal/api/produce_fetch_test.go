@@ -289,7 +289,7 @@ func TestWhatFollowsABatchThatCameBeforeItsTopicWaitsForIt(t *testing.T) {
 	want(t, "the third", send(one, 2), kafka.UnknownTopicOrPartition)
 	p.createTopic("later", 1)
 	want(t, "another producer's", send(other, 5), kafka.None)
-	want(t, "the second", send(one, 1), kafka.OutOfOrderSequenceNumber)
+	want(t, "the second", send(one, 1), kafka.NotLeaderOrFollower)
 	for sequence := range int32(3) {
 		want(t, "all in order", send(one, sequence), kafka.None)
 	}

@@ -232,7 +232,7 @@ func (p *Partition) append(batches []*Staged, appends []*storage.Append, now int
 	defer p.mu.Unlock()
 	if code := p.leads(-1); code != kafka.None {
 		for _, s := range batches {
-			p.refused.note(s, p.leaderEpoch)
+			p.refused.note(s, p.leaderEpoch, code)
 			s.refuse(code)
 			fire.finish(s)
 		}
@@ -274,7 +274,7 @@ func (p *Partition) refuseAcksAll(batches []*Staged, appends []*storage.Append, 
 	kept, keptAppends := batches[:0], appends[:0]
 	for _, s := range batches {
 		if s.request.Acks == -1 {
-			p.refused.note(s, p.leaderEpoch)
+			p.refused.note(s, p.leaderEpoch, kafka.NotEnoughReplicas)
 			s.refuse(kafka.NotEnoughReplicas)
 			fire.finish(s)
 			continue
@@ -288,7 +288,7 @@ func (p *Partition) refuseAcksAll(batches []*Staged, appends []*storage.Append, 
 func (p *Partition) appended(s *Staged, log *storage.Log, logStart int64, fire *firing) (wrote bool) {
 	if s.Err != kafka.None {
 		if s.Err == kafka.KafkaStorageError {
-			p.refused.note(s, p.leaderEpoch)
+			p.refused.note(s, p.leaderEpoch, s.Err)
 		}
 		s.refuse(s.Err)
 		fire.finish(s)
