@@ -17,7 +17,8 @@ const phases = 3
 func inputs(seed uint64, number int, spec Spec, base int64, records int) [phases][]*kgo.Record {
 	random := rand.New(rand.NewPCG(seed^0x5eed, uint64(number)))
 	var all [phases][]*kgo.Record
-	now, taken, n, slow := base, map[int64]bool{}, 0, spec.slow()
+	now, taken, n := base, map[int64]bool{}, 0
+	lefts, rights := spec.foreign()
 	for phase := range phases {
 		for range records * spec.Inputs {
 			now += int64(1 + random.IntN(7))
@@ -38,14 +39,16 @@ func inputs(seed uint64, number int, spec Spec, base int64, records int) [phases
 				in = 0
 			}
 			r := input(random, spec, at, n)
-			if slow[r.Topic] {
-				r.Key = fmt.Append(nil, n%(records*spec.Inputs))
-				if spec.Once {
+			n++
+			if in == 1 && lefts[r.Topic] || in == 2 && rights[r.Topic] {
+				continue
+			}
+			if lefts[r.Topic] {
+				if r.Key = fmt.Append(nil, n%(records*spec.Inputs)); spec.Once {
 					r.Key = fmt.Append(nil, n)
 				}
 			}
 			all[in] = append(all[in], r)
-			n++
 		}
 	}
 	return all

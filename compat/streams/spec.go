@@ -57,16 +57,18 @@ func (n Node) forgetful() bool {
 	return n.Op == "suppress" || n.Op == "stjoin" && n.Args[1] != "-"
 }
 
-// slow has the topics of the left sides of joins by foreign key: a key of those may change once in a part. Where it changes
-// again before the other side has answered, Java can keep a result of a row that is gone.
-func (s Spec) slow() map[string]bool {
-	topics := map[string]bool{}
+// foreign has the topics of the left and right sides of joins by foreign key. Where a row on the left changes, and changes again or
+// its row on the right does before the answer is there, the result that Java ends with hangs on who was first: it can be that of a row
+// that is gone. So after the first part, where all rows on the left are new, one side changes at a time, and each row on the left once.
+func (s Spec) foreign() (lefts, rights map[string]bool) {
+	lefts, rights = map[string]bool{}, map[string]bool{}
 	for _, n := range s.Nodes {
 		if n.Op == "fkjoin" {
-			topics[s.Nodes[n.In[0]].Args[0]] = true
+			lefts[s.Nodes[n.In[0]].Args[0]] = true
+			rights[s.Nodes[n.In[1]].Args[0]] = true
 		}
 	}
-	return topics
+	return lefts, rights
 }
 
 func (n Node) String() string {
