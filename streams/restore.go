@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -87,36 +90,73 @@ func (a *App) unrestored(ctx context.Context, t *liveTask) (from map[string]map[
 	if len(topics) == 0 {
 		return nil, nil, nil
 	}
-	ends, err := a.admin.ListEndOffsets(ctx, topics...)
-	if err != nil {
-		return nil, nil, err
-	}
-	starts, err := a.admin.ListStartOffsets(ctx, topics...)
+	starts, ends, err := a.bounds(ctx, topics, t.id.Partition)
 	if err != nil {
 		return nil, nil, err
 	}
 	from, left = map[string]map[int32]kgo.Offset{}, map[string]int64{}
 	for _, topic := range topics {
-		end, ok := ends.Lookup(topic, t.id.Partition)
-		if !ok || end.Err != nil {
-			return nil, nil, fmt.Errorf("no end of %s-%d: %w", topic, t.id.Partition, end.Err)
-		}
-		start, ok := starts.Lookup(topic, t.id.Partition)
-		if !ok || start.Err != nil {
-			return nil, nil, fmt.Errorf("no start of %s-%d: %w", topic, t.id.Partition, start.Err)
-		}
-		at := start.Offset
+		at, end := starts[topic], ends[topic]
 		if saved, ok := t.Saved(topic); ok {
-			if saved < start.Offset || saved > end.Offset {
+			if saved < at || saved > end {
 				return nil, nil, errStale
 			}
 			at = saved
 			t.out.logged[topic].Store(saved)
 		}
-		if at < end.Offset {
-			left[topic] = end.Offset
+		if at < end {
+			left[topic] = end
 			from[topic] = map[int32]kgo.Offset{t.id.Partition: kgo.NewOffset().At(at)}
 		}
 	}
 	return from, left, nil
+}
+
+// longestUnknown is how long a topic may stay unknown that was created.
+const longestUnknown = time.Minute
+
+// bounds are where one partition of each topic begins and ends. After a topic was made it can take a moment until every broker
+// knows of it, and who leads it.
+func (a *App) bounds(ctx context.Context, topics []string, number int32) (starts, ends map[string]int64, err error) {
+	for begun := time.Now(); ; {
+		listed, err := a.admin.ListEndOffsets(ctx, topics...)
+		if err == nil {
+			ends, err = offsetsOf(listed, topics, number)
+		}
+		if err == nil {
+			listed, err = a.admin.ListStartOffsets(ctx, topics...)
+		}
+		if err == nil {
+			starts, err = offsetsOf(listed, topics, number)
+		}
+		if err == nil || !passing(err) || time.Since(begun) > longestUnknown {
+			return starts, ends, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func offsetsOf(listed kadm.ListedOffsets, topics []string, number int32) (map[string]int64, error) {
+	offsets := map[string]int64{}
+	for _, topic := range topics {
+		o, ok := listed.Lookup(topic, number)
+		if !ok {
+			o.Err = kerr.UnknownTopicOrPartition
+		}
+		if o.Err != nil {
+			return nil, fmt.Errorf("no offsets of %s-%d: %w", topic, number, o.Err)
+		}
+		offsets[topic] = o.Offset
+	}
+	return offsets, nil
+}
+
+// passing reports whether a broker says of an error that it passes.
+func passing(err error) bool {
+	var said *kerr.Error
+	return errors.As(err, &said) && said.Retriable
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -128,7 +129,9 @@ func (b *broker) settle(ctx context.Context, app string, spec Spec, alive func()
 		case <-time.After(150 * time.Millisecond):
 		}
 		var err error
-		if missing, err = b.settled(ctx, app, spec); err != nil && ctx.Err() == nil {
+		if missing, err = b.settled(ctx, app, spec); kerr.IsRetriable(err) {
+			missing = err.Error() // a new cluster makes its coordinator's topic only now
+		} else if err != nil && ctx.Err() == nil {
 			return err
 		}
 		if times++; missing != "" {
