@@ -9,7 +9,7 @@ DURATION ?= 20m
 
 export CGO_ENABLED = 0
 
-.PHONY: help build run test race lint fuzz trial trial-mutants chaos compat compat-streams record-streams bench bench-streams cross clean
+.PHONY: help build run test race lint fuzz trial trial-mutants chaos streams-kills compat compat-streams record-streams bench bench-streams cross clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ trial-mutants: ## find every bug that is planted on purpose
 chaos: build ## hurt a cluster of real processes for DURATION (20m), with faults drawn from SEED (random)
 	$(GO) build -o bin/chaos ./chaos
 	bin/chaos -duration $(DURATION) -seed $(or $(SEED),0) $(CHAOS_FLAGS)
+
+streams-kills: build ## kill instances of a stream processing application for DURATION (10m), drawn from SEED (random)
+	$(GO) build -o bin/streams-kills ./chaos/streams
+	bin/streams-kills -duration $(if $(filter file,$(origin DURATION)),10m,$(DURATION)) -seed $(or $(SEED),0)
 
 compat: build ## run foreign clients and their suites against nodes and clusters; CASES=name,… selects, QUICK=1 takes one case per client
 	compat/run

@@ -25,7 +25,8 @@ type broker struct {
 }
 
 func dial(addr string) (*broker, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.UnknownTopicRetries(-1)) // Kafka's topics are known a moment after they are made
 	if err != nil {
 		return nil, err
 	}
