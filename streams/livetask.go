@@ -34,6 +34,8 @@ func (t *liveTask) close() error {
 // queue is the records of one input that wait. next is the offset after the last one processed, -1 before the first.
 type queue struct {
 	waiting   []*kgo.Record
+	time      int64 // of the first that waits, if timed
+	timed     bool
 	next      int64
 	fetched   int64 // the offset after the last one that came
 	committed int64
@@ -115,7 +117,7 @@ func (t *liveTask) run(ctx context.Context, a *App) error {
 		p, q := t.first()
 		r := q.waiting[0]
 		q.waiting[0] = nil
-		q.waiting = q.waiting[1:]
+		q.waiting, q.timed = q.waiting[1:], false
 		t.buffered--
 		if err := t.Process(message(r)); err != nil {
 			return err
@@ -146,7 +148,7 @@ func message(r *kgo.Record) Message {
 	return m
 }
 
-// first is the input whose next record is the oldest. Of several it is the one that comes first by name and number, so that
+// first is the input whose next record is the oldest, by the time that its topic gives it (Java's PartitionGroup). Of several it is the one that comes first by name and number, so that
 // the order does not depend on chance.
 func (t *liveTask) first() (at partition, first *queue) {
 	for p, q := range t.queues {
@@ -157,12 +159,25 @@ func (t *liveTask) first() (at partition, first *queue) {
 			at, first = p, q
 			continue
 		}
-		mine, best := q.waiting[0].Timestamp, first.waiting[0].Timestamp
-		if mine.Before(best) || mine.Equal(best) && (p.topic < at.topic || p.topic == at.topic && p.number < at.number) {
+		mine, best := t.firstTime(q), t.firstTime(first)
+		if mine < best || mine == best && (p.topic < at.topic || p.topic == at.topic && p.number < at.number) {
 			at, first = p, q
 		}
 	}
 	return at, first
+}
+
+// firstTime is the time of the first record that waits. Its topic says it once the ones before are processed, for it may go by their time.
+func (t *liveTask) firstTime(q *queue) int64 {
+	if q.timed {
+		return q.time
+	}
+	m := message(q.waiting[0])
+	q.time, q.timed = m.Timestamp, true
+	if s := t.source(m.Topic); s != nil && s.time != nil {
+		q.time = s.time(m)
+	}
+	return q.time
 }
 
 // longestWait is how long a task waits for records that the broker seems to have. It may have none after all: the last ones

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -165,3 +166,33 @@ func TestChangelogsOfWindowsAreMadeAsJavaMakesThem(t *testing.T) {
 }
 
 func reduceText(sofar, v string) string { return sofar + v }
+
+// Records of several topics are taken in the order of the times that their topics give them, not of those that they were sent with.
+func TestInputsAreTakenByEventTime(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, map[string]int32{"L": 1, "R": 1, "out": 1})
+	byValue := func(r streams.Record[string, string], _ time.Time) (time.Time, error) {
+		n, err := strconv.Atoi(r.Value)
+		return time.UnixMilli(int64(n)), err
+	}
+	for i := range 20 { // the row of each key is older than the key's record, and was sent later
+		c.send("L", fmt.Sprint(i), fmt.Sprint(10*i+5), 1)
+		c.send("R", fmt.Sprint(i), fmt.Sprint(10*i), int64(1000+i))
+	}
+	c.send("R", "0", "7", 2000)
+	c.flush()
+	c.run(streams.Config{}, func(b *streams.Builder) {
+		rows := streams.TableFrom(b, topicOf("R").EventTime(byValue))
+		streams.LeftJoinTable(streams.From(b, topicOf("L").EventTime(byValue)), rows, func(_, l string, row *string) string {
+			if row == nil {
+				return l + " early"
+			}
+			return l + " " + *row
+		}).To(topicOf("out"))
+	})
+	want := map[string]string{}
+	for i := range 20 {
+		want[fmt.Sprint(i)] = fmt.Sprintf("%d %d", 10*i+5, 10*i)
+	}
+	c.table("out", want)
+}

@@ -94,6 +94,16 @@ func startSource[K, V any](t *Task, at *place, topics []string, internal bool, t
 		t.time = r.time
 		out.forward(r)
 	}}
+	if topic.eventTime != nil || topic.arrival {
+		s.time = func(m Message) (at int64) {
+			defer func() {
+				if recover() != nil { // whoever processes the record says what is wrong with it
+					at = m.Timestamp
+				}
+			}()
+			return givenTime(t, topic, &rec[K, V]{decode(topic.keys, keys, m.Key), decode(topic.values, values, m.Value), m.Timestamp, m.Headers}, m.Topic)
+		}
+	}
 	for _, name := range topics {
 		t.sources[t.topic(name, internal)] = s
 	}
@@ -102,24 +112,30 @@ func startSource[K, V any](t *Task, at *place, topics []string, internal bool, t
 	}
 }
 
+// givenTime is the time that a topic gives a record.
+func givenTime[K, V any](t *Task, topic Topic[K, V], r *rec[K, V], name string) int64 {
+	at := r.time
+	if topic.arrival {
+		at = t.now
+	}
+	if topic.eventTime == nil {
+		return at
+	}
+	var partitionTime time.Time
+	if seen, ok := t.partition[name]; ok {
+		partitionTime = time.UnixMilli(seen)
+	}
+	said, err := topic.eventTime((&rec[K, V]{r.key, r.value, at, r.headers}).public(), partitionTime)
+	must(err)
+	return said.UnixMilli()
+}
+
 // extractTime sets the record's time, and moves the stream's. It reports false for a record that is to be skipped.
 func extractTime[K, V any](t *Task, topic Topic[K, V], r *rec[K, V], m Message, global bool) bool {
-	seen, ok := t.partition[m.Topic]
-	if topic.arrival {
-		r.time = t.now
-	}
-	if topic.eventTime != nil {
-		var partitionTime time.Time
-		if ok {
-			partitionTime = time.UnixMilli(seen)
-		}
-		at, err := topic.eventTime(r.public(), partitionTime)
-		must(err)
-		r.time = at.UnixMilli()
-		if r.time < 0 {
-			t.drop()
-			return false
-		}
+	seen := t.partition[m.Topic]
+	if r.time = givenTime(t, topic, r, m.Topic); r.time < 0 && topic.eventTime != nil {
+		t.drop()
+		return false
 	}
 	if r.time < 0 {
 		must(fmt.Errorf("the timestamp %d is not valid", r.time))

@@ -112,6 +112,7 @@ type Task struct {
 // source is a source node at work.
 type source struct {
 	receive func(m Message)
+	time    func(m Message) int64 // nil: records have the time that they have
 	pattern *regexp.Regexp
 }
 
