@@ -28,7 +28,7 @@ var (
 	records    = flag.Int("records", 25, "records of each input and part")
 	together   = flag.Int("together", 6, "how many topologies run at once")
 	report     = flag.String("report", "", "file for the table, besides standard output")
-	within     = flag.Duration("within", 90*time.Second, "how long a part may take")
+	within     = flag.Duration("within", 3*time.Minute, "how long a part may take")
 	list       = flag.Bool("list", false, "print the topologies and run nothing")
 )
 

@@ -192,7 +192,7 @@ func (r row) details(w io.Writer, orders []string) {
 	if r.equal() {
 		return
 	}
-	fmt.Fprintf(w, "\n# %d: again with -seed %d -only %d\n%s\n%s", r.number, *seed, r.number, r.spec.operators(), r.spec.Lines())
+	fmt.Fprintf(w, "\n# %d: again with SEED=%d ONLY=%d\n%s\n%s", r.number, *seed, r.number, r.spec.operators(), r.spec.Lines())
 	if r.err != nil {
 		fmt.Fprintln(w, "failed:", r.err)
 	}

@@ -37,6 +37,10 @@ type process interface {
 	stop() error
 }
 
+// session is how long Go's instances may be silent, as Java's: on a busy machine nobody should be taken for dead, and do again what
+// another has done.
+const session = 45 * time.Second
+
 // goSide runs package streams in this process.
 type goSide struct{}
 
@@ -52,7 +56,7 @@ func (goSide) run(a application) (process, error) {
 		return nil, err
 	}
 	app, err := streams.New(topology, streams.Config{AppID: a.id, Brokers: []string{a.broker}, CommitInterval: 100 * time.Millisecond,
-		MaxTaskIdle: a.spec.Idle, EmitEvery: -1, StateDir: filepath.Join(a.dir, "go"), CacheBytes: -1, PurgeInterval: -1})
+		MaxTaskIdle: a.spec.Idle, EmitEvery: -1, SessionTimeout: session, StateDir: filepath.Join(a.dir, "go"), CacheBytes: -1, PurgeInterval: -1})
 	if err != nil {
 		return nil, err
 	}
