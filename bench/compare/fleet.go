@@ -114,7 +114,7 @@ func (m *member) end(signal syscall.Signal) {
 	if m.process == nil {
 		return
 	}
-	m.process.end(signal, time.Minute)
+	m.process.end(signal, 5*time.Minute) // Kafka takes minutes to close thousands of logs, and killed it would recover them all
 	m.process = nil
 }
 
@@ -166,7 +166,7 @@ func (f *fleet) startAll() error {
 			return err
 		}
 	}
-	return f.wait("all nodes serve", 2*time.Minute, func(ctx context.Context) error {
+	return f.wait("all nodes serve", 5*time.Minute, func(ctx context.Context) error {
 		for _, m := range f.nodes {
 			if m.process.ended() {
 				return fmt.Errorf("node %d has ended: %v", m.id, m.process.err)
@@ -260,7 +260,7 @@ func (f *fleet) serves(topics ...string) error {
 	}); err != nil {
 		return err
 	}
-	return f.wait("every partition takes a record", 2*time.Minute, func(ctx context.Context) error {
+	return f.wait("every partition takes a record", 5*time.Minute, func(ctx context.Context) error {
 		var records []*kgo.Record
 		for _, t := range all {
 			for n := range t.Partitions {
