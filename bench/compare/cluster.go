@@ -65,7 +65,7 @@ func measureCluster(c config, w clusterWorkload, kinds []fleetKind) (map[string]
 			slices.Reverse(order)
 		}
 		for _, k := range order {
-			if w.skip != nil && w.skip(k.name) {
+			if !c.wants(k.name) || w.skip != nil && w.skip(k.name) {
 				continue
 			}
 			result, err := w.measure(c, k)

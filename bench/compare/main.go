@@ -25,7 +25,7 @@ import (
 
 type config struct {
 	cache, gregor, results, scratch string
-	workloads                       []string
+	workloads, systems              []string // names; none for all
 	rounds                          int
 	cluster                         int // nodes; 0 for one node of each system and its own workloads
 	scale                           float64
@@ -37,24 +37,30 @@ type figures map[string]float64
 
 func main() {
 	var c config
-	var only string
+	var only, systemsOnly string
 	flag.StringVar(&c.cache, "cache", "bench/.cache", "folder with what was built and fetched")
 	flag.StringVar(&c.gregor, "gregor", "bin/gregor", "the binary to measure")
 	flag.StringVar(&c.results, "results", "bench/results", "folder for the tables")
 	flag.StringVar(&only, "workloads", "", "names, comma-separated; empty for all")
+	flag.StringVar(&systemsOnly, "systems", "", "names, separated by semicolons; empty for all")
 	flag.IntVar(&c.rounds, "rounds", 2, "turns of each system")
 	flag.IntVar(&c.cluster, "cluster", 0, "compare clusters of so many nodes")
 	flag.Float64Var(&c.scale, "scale", 1, "size of each load")
 	flag.Parse()
-	for name := range strings.SplitSeq(only, ",") {
-		if name != "" {
-			c.workloads = append(c.workloads, name)
-		}
-	}
+	c.workloads, c.systems = names(only, ","), names(systemsOnly, ";")
 	if err := run(c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func names(text, separator string) []string {
+	return slices.DeleteFunc(strings.Split(text, separator), func(name string) bool { return name == "" })
+}
+
+// wants reports whether a system is to be measured.
+func (c config) wants(system string) bool {
+	return len(c.systems) == 0 || slices.Contains(c.systems, system)
 }
 
 func run(c config) (err error) {
@@ -143,7 +149,7 @@ func header(w *strings.Builder, c config) {
 	kernel, _ := exec.Command("uname", "-sr").Output()
 	fmt.Fprintf(w, "# Benchmark, %s, commit %s\n\n", time.Now().UTC().Format("2006-01-02 15:04"), commit())
 	fmt.Fprintf(w, "Machine: %d cores of %s, %s, %s. Load before: %s", runtime.NumCPU(), cpu, strings.TrimSpace(string(kernel)), runtime.Version(), load)
-	fmt.Fprintf(w, "\nCommand: `make bench` with CLUSTER=%d ROUNDS=%d SCALE=%g WORKLOADS=%s. Clients and brokers share the cores.\n\n", c.cluster, c.rounds, c.scale, strings.Join(c.workloads, ","))
+	fmt.Fprintf(w, "\nCommand: `make bench` with CLUSTER=%d ROUNDS=%d SCALE=%g WORKLOADS=%s SYSTEMS=%s. Clients and brokers share the cores.\n\n", c.cluster, c.rounds, c.scale, strings.Join(c.workloads, ","), strings.Join(c.systems, ";"))
 	fmt.Fprintf(w, "Medians over the rounds; the systems took turns, forwards and backwards. `×` is the ratio to Kafka with its defaults.\nBroker CPU is that of all threads of its process, per 1e9 bytes of record values (of batches for the raw client).\n")
 }
 
@@ -156,7 +162,7 @@ func measure(c config, w workload, all []system) (map[string][]figures, error) {
 			slices.Reverse(order)
 		}
 		for _, s := range order {
-			if w.skip != nil && w.skip(s.name) {
+			if !c.wants(s.name) || w.skip != nil && w.skip(s.name) {
 				continue
 			}
 			r, err := start(c, s)
