@@ -69,6 +69,7 @@ type API struct {
 	nodes      map[int16]*row // requests of our own, between nodes
 	advertised []*row
 	timers     loop.Loop // of requests that wait for an active controller
+	losses     losses
 }
 
 // maxAPIKey is the largest key in the table.
@@ -155,10 +156,11 @@ type session struct {
 	fetches   fetchSet
 	overtaken overtaken
 
-	forwarded bool         // it is of a client of another node
-	token     [16]byte     // of the one request that it is made for, then
-	broker    kafka.NodeID // that says on it that it lives; NoNode for none
-	member    uint64       // of the quorum, whose messages come on it; 0 for none
+	forwarded bool              // it is of a client of another node
+	token     [16]byte          // of the one request that it is made for, then
+	broker    kafka.NodeID      // that says on it that it lives; NoNode for none
+	member    uint64            // of the quorum, whose messages come on it; 0 for none
+	follower  *replica.Follower // that fetches on it; nil for none
 }
 
 // Open begins a connection's session.
@@ -177,6 +179,9 @@ func (s *session) Closed() {
 	}
 	if s.member != 0 {
 		s.api.Cluster.Disconnected(s.member)
+	}
+	if s.follower != nil {
+		s.api.lost(*s.follower)
 	}
 }
 

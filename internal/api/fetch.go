@@ -42,6 +42,8 @@ func handleFetch(a *API, r *request) {
 	}
 	set := &r.session.fetches
 	if follower != nil {
+		r.session.follower = follower
+		a.heard(follower)
 		f.MaxBytes = req.MaxBytes
 		set.cancel() // a follower that sends another fetch does not want to wait for the one before
 	}

@@ -31,11 +31,11 @@ func handleMetadata(a *API, r *request) {
 		answerInvalidMetadata(r, req, code)
 		return
 	}
-	if !a.misses(req) {
-		a.answerMetadata(r, req)
+	if a.misses(req) {
+		a.whenCurrent(r.session.peer, func() { a.answerMetadata(r, req) })
 		return
 	}
-	a.whenCurrent(r.session.peer, func() { a.answerMetadata(r, req) })
+	a.whenSure(func() { a.answerMetadata(r, req) })
 }
 
 // misses reports whether a topic is asked for that this node does not know. It may have been created a moment ago, by way of

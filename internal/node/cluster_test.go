@@ -529,3 +529,33 @@ func TestATopicIsCreatedOnceWhateverBecomesOfTheController(t *testing.T) {
 		w.agree()
 	}
 }
+
+func TestWhoAsksWhenALeaderWasJustKilledIsToldWhoLeadsInItsPlace(t *testing.T) {
+	for dead := range 3 { // the active controller is one of them
+		w := three(t, 41+uint64(dead))
+		if code := w.createTopic(w.houses[0], "orders", 3); code != kafka.None {
+			t.Fatal(code)
+		}
+		w.agree()
+		w.world.Run(2 * time.Second)
+		h, others := w.houses[dead], slices.Delete(slices.Clone(w.houses), dead, dead+1)
+		id := h.id()
+		h.kill()
+		w.world.Run(20 * time.Millisecond) // the others' connections to it end
+		for _, other := range others {
+			began := w.world.Now()
+			request := kmsg.NewPtrMetadataRequest()
+			request.Version = 9
+			for _, topic := range w.ask(other, request).(*kmsg.MetadataResponse).Topics {
+				for _, p := range topic.Partitions {
+					if kafka.NodeID(p.Leader) == id {
+						t.Errorf("%v tells that %s-%d is led by node %d, which is dead", other, *topic.Topic, p.Partition, id)
+					}
+				}
+			}
+			if took := w.world.Now().Sub(began); took > 1200*time.Millisecond {
+				t.Errorf("that took %v", took)
+			}
+		}
+	}
+}
