@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gregorhq/gregor/bench/prewarm"
 )
 
 // clusterWorkload is one thing to measure on a cluster.
@@ -125,7 +127,7 @@ func (b builder) produced(f *fleet, n, size int, produce func() (figures, error)
 	if _, _, err := f.load(1, b.tool("rdload"), "produce", f.bootstrap(), "suite", strconv.Itoa(max(n/5, 1000)), strconv.Itoa(size), "linger.ms=5"); err != nil {
 		return nil, err
 	}
-	prewarmFile(f.nodes[0].dir+".prewarm", float64(n*size*len(f.nodes))*1.1)
+	prewarm.File(f.nodes[0].dir+".prewarm", float64(n*size*len(f.nodes))*1.1)
 	return produce()
 }
 
@@ -186,7 +188,7 @@ func (b builder) clusterLatency() clusterWorkload {
 			args := func(n int) []string {
 				return []string{"latency", f.bootstrap(), "paced", strconv.Itoa(n), "100", "5000", "p:linger.ms=1"}
 			}
-			prewarmFile(f.nodes[0].dir+".prewarm", 5e8)
+			prewarm.File(f.nodes[0].dir+".prewarm", 5e8)
 			if _, _, err := f.load(1, b.tool("rdload"), args(30_000)...); err != nil {
 				return nil, err
 			}

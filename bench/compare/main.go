@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gregorhq/gregor/bench/prewarm"
 	"github.com/gregorhq/gregor/internal/record"
 )
 
@@ -273,24 +274,8 @@ func statusMB(pid int, key string) float64 {
 func peakMB(pid int) float64     { return statusMB(pid, "VmHWM") }
 func residentMB(pid int) float64 { return statusMB(pid, "VmRSS") }
 
-// prewarm writes and deletes a file as large as what is about to be written. On a virtual machine, memory that the host
-// has taken back costs ten times as much to write to as memory that was just used, for every system alike.
-func (r *running) prewarm(bytes float64) { prewarmFile(r.dir+".prewarm", bytes) }
-
-func prewarmFile(name string, bytes float64) {
-	f, err := os.Create(name)
-	if err != nil {
-		return
-	}
-	block := make([]byte, 1<<20)
-	for written := 0.0; written < bytes; written += float64(len(block)) {
-		if _, err := f.Write(block); err != nil {
-			break
-		}
-	}
-	_ = f.Close()
-	_ = os.Remove(name)
-}
+// prewarm makes the page cache ready for so many bytes.
+func (r *running) prewarm(bytes float64) { prewarm.File(r.dir+".prewarm", bytes) }
 
 // load runs a load generator while the broker's CPU time is watched. bytes is how much it moves.
 func (r *running) load(bytes float64, name string, args ...string) (figures, string, error) {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gregorhq/gregor/bench/prewarm"
 )
 
 const partitions = 4
@@ -106,6 +108,9 @@ func row(load string, ours, theirs taken) string {
 func run(load, side, state string) (t taken, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	if load == "restore" {
+		prewarm.File(state+".prewarm", 1.5*float64(*restore))
+	}
 	n := fmt.Sprint(*records)
 	c := exec.CommandContext(ctx, "java", "-Xmx1g", "-cp", *java, "Bench", load, *broker, state, n, fmt.Sprint(partitions))
 	if side == "go" {
