@@ -180,17 +180,28 @@ func (c *cluster) kill(n *node) {
 	<-n.ended
 }
 
-// stop asks a node to end, and waits: for half a minute, which is more than a controlled shutdown may take.
+// patience is how long a node may take to end in good order. It syncs all it has: on a disk whose flushes take a second or two that is long.
+func (c *cluster) patience(n *node) time.Duration {
+	if c.disks != nil {
+		if d := c.disks.device(n.id); d != nil && d.isSlow() {
+			return 3 * time.Minute
+		}
+	}
+	return 30 * time.Second
+}
+
+// stop asks a node to end, and waits.
 func (c *cluster) stop(n *node) {
 	if !n.runs() {
 		return
 	}
 	c.expectEnd(n)
 	_ = n.command.Process.Signal(syscall.SIGTERM)
+	patience := c.patience(n)
 	select {
 	case <-n.ended:
-	case <-time.After(30 * time.Second):
-		c.problem("slow-stop", "node %d still ran 30 s after SIGTERM", n.id)
+	case <-time.After(patience):
+		c.problem("slow-stop", "node %d still ran %v after SIGTERM", n.id, patience)
 		c.kill(n)
 	}
 }

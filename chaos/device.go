@@ -50,6 +50,13 @@ func (d *device) set(f deviceFaults) {
 	d.deviceFaults = f
 }
 
+// isSlow reports whether flushes take longer than they should.
+func (d *device) isSlow() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.slow > 0
+}
+
 func (d *device) read(p []byte, at int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
