@@ -72,7 +72,7 @@ func (goSide) run(a application) (process, error) {
 func (p *goProcess) alive() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("Go ended: %w", p.err)
+		return fmt.Errorf("the Go side ended: %w", p.err)
 	default:
 		return nil
 	}
@@ -162,7 +162,7 @@ func (j *javaSide) ask(id string, words ...string) error {
 	case !ok:
 		return j.ended
 	case why != "":
-		return fmt.Errorf("Java: %s", why)
+		return fmt.Errorf("the Java side: %s", why)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -195,7 +195,7 @@ func (p *javaProcess) alive() error {
 	p.j.mu.Lock()
 	defer p.j.mu.Unlock()
 	if why, dead := p.j.dead[p.id]; dead {
-		return fmt.Errorf("Java ended: %s", why)
+		return fmt.Errorf("the Java side ended: %s", why)
 	}
 	return p.j.ended
 }
