@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
+	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/peer"
 	"github.com/gregorhq/gregor/internal/sim"
 	"github.com/gregorhq/gregor/internal/vfs"
@@ -25,6 +26,7 @@ type cluster struct {
 	nodes  map[kafka.NodeID]*resident
 	cuts   map[kafka.NodeID]bool // nodes that nobody reaches, and that reach nobody
 	loss   int                   // of 100 calls
+	slow   time.Duration         // what every disk takes for a write
 	voters int
 	name   string
 	acked  []string
@@ -61,7 +63,7 @@ func (c *cluster) start(id kafka.NodeID) *resident {
 	r.faulty = vfs.NewFaulty(r.disk)
 	m, err := tryOpen(c.world, r.faulty, func(o *Options) {
 		o.Node, o.Self, o.SnapshotBytes, o.tail, o.Voters = id, addressOf(id), 1500, 5, c.voters
-		o.Peers, o.Roster = w, roster{c, id}
+		o.Peers, o.Roster, o.Runtime = w, roster{c, id}, slowDisks{c.world, c, r}
 		if id != 1 {
 			o.ClusterID, o.Joining = c.name, NewID(c.world.Rand())
 		}
@@ -313,6 +315,61 @@ func TestTheLeadPassesOnWhenItsProcessIsKilled(t *testing.T) {
 		c.write()
 		c.until("the observer's knowledge of it", func() bool { node, _ := four.Leader(); return node == c.leader().id })
 		c.agree()
+		c.start(was)
+		c.agree()
+	}
+}
+
+// slowDisks is the world, with disks as slow as the cluster says.
+type slowDisks struct {
+	*sim.World
+	c *cluster
+	r *resident
+}
+
+func (s slowDisks) Loop(name string) loop.Loop {
+	if name == "raft disk" {
+		return slowDisk{s.World.Loop(name), s.c, s.r}
+	}
+	return s.World.Loop(name)
+}
+
+type slowDisk struct {
+	loop.Loop
+	c *cluster
+	r *resident
+}
+
+// Do takes long where something has to be synced. Whoever calls it holds the node's mutex.
+func (d slowDisk) Do(f func()) {
+	if d.c.slow > 0 && d.r.member != nil {
+		for _, m := range d.r.writes {
+			if m.Term != nil || len(m.GetEntries()) > 0 {
+				d.After(d.c.slow, f)
+				return
+			}
+		}
+	}
+	d.Loop.Do(f)
+}
+
+// A vote counts when it is on the disk of who gives it, and of the candidate. Where disks take longer than the time after which an
+// election begins anew, candidates have to become more patient, or nobody would ever lead.
+func TestSomebodyLeadsWhereAllDisksAreSlow(t *testing.T) {
+	for seed := range uint64(10) {
+		c := newCluster(t, seed)
+		c.start(2)
+		c.start(3)
+		c.votersAre(1, 2, 3)
+		c.until("the end of the change of members", func() bool {
+			return !slices.ContainsFunc(c.sorted(), func(r *resident) bool { return len(r.members.outgoing) > 0 })
+		})
+		c.slow = 1500 * time.Millisecond
+		was := c.leader().id
+		c.kill(was)
+		c.until("another leader", func() bool { return c.leader() != nil && c.leader().id != was })
+		c.slow = 0
+		c.write()
 		c.start(was)
 		c.agree()
 	}

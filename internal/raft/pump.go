@@ -25,6 +25,9 @@ func (n *Node) pump() {
 		if !etcd.IsEmptyHardState(ready.HardState) {
 			n.term = ready.HardState.GetTerm()
 		}
+		if n.leader != 0 {
+			n.ledTerm = n.term
+		}
 		for _, m := range ready.Messages {
 			switch m.GetTo() {
 			case etcd.LocalAppendThread:

@@ -36,6 +36,8 @@ const (
 	// An election begins when a leader was not heard for half a second to a second (KIP-595's default is 1 to 2). Most begin
 	// sooner: see Disconnected.
 	electionTicks = 10
+	// mostPatience is how many times slower than that elections follow each other at most, if in none of them anybody comes to lead.
+	mostPatience = 8
 	// maxUncommitted is how many bytes of entries may be proposed and not committed.
 	maxUncommitted = 16 << 20
 	// maxBatch is the largest batch that Append takes. With what package statemachine lets wait, it stays below maxUncommitted.
@@ -140,6 +142,8 @@ type Node struct {
 	leads     bool
 	leader    uint64
 	term      uint64
+	ledTerm   uint64 // the last one of which a leader is known
+	held      int    // ticks that raft was not told of, see patience
 	failed    bool
 	closed    bool
 	listener  func(int64)
@@ -268,6 +272,7 @@ func (n *Node) recover() error {
 	n.wal, n.members, n.applied, n.appliedTerm = w, s.members, s.id.index, s.id.term
 	n.known, n.recent.floor, n.dumpOf = s.id.index, s.id.index, s.members
 	n.committed = int64(s.id.index) + 1
+	n.ledTerm = hard.term
 	n.store = newStore(n.o.FS, n.o.Dir, s.id, s.members, hard, entries)
 	n.o.Machine.Reset()
 	for _, batch := range s.batches {
@@ -360,7 +365,10 @@ func (n *Node) tick() {
 	closed := n.closed || n.failed
 	pause := tick
 	if !closed {
-		n.raw.Tick()
+		if n.held++; n.held >= n.patience() {
+			n.held = 0
+			n.raw.Tick()
+		}
 		n.pump()
 		if n.leads && n.alone() {
 			pause = aloneTick
@@ -375,6 +383,16 @@ func (n *Node) tick() {
 	if n.ticks++; n.ticks%tendTicks == 0 {
 		n.tend()
 	}
+}
+
+// patience is of how many ticks raft is told one. Without a leader its clock goes slower with each election in which nobody came to
+// lead: votes count once they are on the disks of who gives and of who gets them, and where disks take longer than elections follow
+// each other nobody would ever get enough. The mutex is held.
+func (n *Node) patience() int {
+	if n.leader != 0 || n.term <= n.ledTerm+1 {
+		return 1
+	}
+	return min(1<<min(n.term-n.ledTerm-1, 10), mostPatience)
 }
 
 // alone reports whether this is the only member. The mutex is held, or it is the raft loop.
