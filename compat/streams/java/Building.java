@@ -204,7 +204,7 @@ final class Building {
   }
 
   KGroupedStream<String, String> group(Node n) {
-    return n.arg(0).equals("-") ? stream(n, 0).groupByKey() : stream(n, 0).groupBy(Functions.KEYS.get(n.arg(0)));
+    return n.arg(0).equals("-") ? stream(n, 0).groupByKey() : stream(n, 0).groupBy(Functions.KEYS.get(n.arg(0)), Grouped.with(S, S));
   }
 
   CogroupedKStream<String, String> cogroup(Node n) {
