@@ -59,10 +59,12 @@ const (
 	producing
 )
 
+// Error says where in the topology and at which record it happened.
 func (f *Failure) Error() string {
 	return fmt.Sprintf("streams: node %s failed at %s-%d offset %d: %v", f.Node, f.Topic, f.Partition, f.Offset, f.Err)
 }
 
+// Unwrap returns the error of the function or serde that failed.
 func (f *Failure) Unwrap() error { return f.Err }
 
 // thrown is an error on its way up to the node that it happened in; final is a failure on its way out of the task.

@@ -25,6 +25,7 @@ func (id TaskID) compare(other TaskID) int {
 	return cmp.Or(cmp.Compare(id.Group, other.Group), cmp.Compare(id.Partition, other.Partition))
 }
 
+// String is the id as Java writes it: sub-topology_partition.
 func (id TaskID) String() string { return fmt.Sprintf("%d_%d", id.Group, id.Partition) }
 
 // NoTime is the timestamp of a [Message] that has none: a producer sets it when it sends.
