@@ -122,11 +122,13 @@ type App struct {
 	failure  error
 	paused   bool
 	counts   appCounts
-	restored map[TaskID]*RestoreMetrics // of tasks that are being started
-	folders  map[TaskID]chan struct{}   // who opens a task's state folder waits until it was closed
-	cache    *cacheBudget
-	purged   time.Time
-	refused  time.Time // since when the group has not let us in, as its members are of another kind
+	// uncommitted is since when commits fail for reasons that pass; zero where they do not.
+	uncommitted time.Time
+	restored    map[TaskID]*RestoreMetrics // of tasks that are being started
+	folders     map[TaskID]chan struct{}   // who opens a task's state folder waits until it was closed
+	cache       *cacheBudget
+	purged      time.Time
+	refused     time.Time // since when the group has not let us in, as its members are of another kind
 
 	ready chan *liveTask
 	look  chan struct{} // asks for a look at the topics

@@ -45,6 +45,8 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 			} else if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition) {
 				gone[name] = true
 				a.lookSoon() // the topic was deleted: the look says whether the app can do without it
+			} else if kerr.IsRetriable(err) {
+				return a.commitLater(fmt.Errorf("streams: committing %s-%d: %w", name, p.Partition, err))
 			} else if err != nil {
 				return fmt.Errorf("streams: committing %s-%d: %w", name, p.Partition, err)
 			}
@@ -58,10 +60,25 @@ func (a *App) commit(ctx context.Context, tasks []*liveTask) error {
 			q.committed = max(q.committed, q.next)
 		}
 	}
+	a.uncommitted = time.Time{}
 	a.counts.commits++
 	a.counts.committing += time.Since(begun)
 	a.purge(ctx, tasks)
 	return save(tasks)
+}
+
+// commitTimeout is for how long commits may fail for reasons that pass, such as a coordinator that moves (task.timeout.ms).
+const commitTimeout = 5 * time.Minute
+
+// commitLater leaves offsets to the next commit, unless that has gone on for too long. Whoever dies meanwhile processes more again.
+func (a *App) commitLater(err error) error {
+	if a.uncommitted.IsZero() {
+		a.uncommitted = time.Now()
+	}
+	if time.Since(a.uncommitted) > commitTimeout {
+		return err
+	}
+	return nil
 }
 
 // save writes what stores on disk hold. It comes last: whoever dies before it finds in the changelogs what is missing.
