@@ -56,15 +56,20 @@ func (d *Deletion) awaitCommit(timeout time.Duration) bool {
 
 // giveUp answers a deletion of records that were not committed in time, as Kafka does at once.
 func (d *Deletion) giveUp() {
+	d.withdraw(&d.Partition.early, kafka.OffsetOutOfRange)
+}
+
+// withdraw answers a deletion that still stands in a list of its partition, and takes it out.
+func (d *Deletion) withdraw(list *[]*Deletion, code kafka.ErrorCode) {
 	p := d.Partition
 	p.mu.Lock()
-	at := slices.Index(p.early, d)
+	at := slices.Index(*list, d)
 	if at >= 0 {
-		p.early = slices.Delete(p.early, at, at+1)
+		*list = slices.Delete(*list, at, at+1)
 	}
 	p.mu.Unlock()
 	if at >= 0 {
-		d.Done(-1, kafka.OffsetOutOfRange)
+		d.Done(-1, code)
 	}
 }
 
@@ -190,18 +195,7 @@ func (p *Partition) failDeletions(code kafka.ErrorCode, fire *firing) {
 	p.deletions, p.early = nil, nil
 }
 
-func (d *Deletion) expire() {
-	p := d.Partition
-	p.mu.Lock()
-	at := slices.Index(p.deletions, d)
-	if at >= 0 {
-		p.deletions = slices.Delete(p.deletions, at, at+1)
-	}
-	p.mu.Unlock()
-	if at >= 0 {
-		d.Done(-1, kafka.RequestTimedOut)
-	}
-}
+func (d *Deletion) expire() { d.withdraw(&d.Partition.deletions, kafka.RequestTimedOut) }
 
 func (d *Deletion) settle() {
 	if d.stop != nil {
