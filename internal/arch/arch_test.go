@@ -17,7 +17,7 @@ const module = "github.com/gregorhq/gregor/"
 // lines are the floors of the house, lowest first. A room imports only rooms on lower lines.
 var lines = [][]string{
 	{"kafka", "must", "loop", "vfs", "metrics"},
-	{"wire", "record", "config", "quota", "authn"},
+	{"wire", "record", "config", "quota", "authn", "placement"},
 	{"storage", "metadata", "statemachine", "server", "peer", "sim"},
 	{"tier", "raft", "authz", "group", "txn", "share"},
 	{"replica", "controller"},

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/gregorhq/gregor/internal/placement"
 )
 
 // mover is how replicas are moved.
@@ -50,15 +52,15 @@ serving; once it is drained, stop it and remove it.
 		if err != nil {
 			return err
 		}
-		if _, serves := s.rack[id]; !serves && s.replicas[id] == 0 {
+		if !s.Knows(id) {
 			return fmt.Errorf("no node %d serves, and there are no replicas on one", id)
 		}
-		if stuck := s.drain(id); len(stuck) > 0 {
+		if stuck := s.Drain(id); len(stuck) > 0 {
 			p := stuck[0]
 			return fmt.Errorf("%s-%d has %s, and without node %d there are not as many nodes that serve: start another one, or give the topic fewer (%s cannot move)",
-				p.topic, p.number, plural(len(p.replicas), "replica"), id, plural(len(stuck), "partition"))
+				p.Topic, p.Number, plural(len(p.Replicas), "replica"), id, plural(len(stuck), "partition"))
 		}
-		return q.move(m, s.moves())
+		return q.move(m, s.Moves())
 	}))
 }
 
@@ -78,26 +80,26 @@ many partitions. It moves as little as that takes. This is what to do when a nod
 		if err != nil {
 			return err
 		}
-		s.spread()
-		return q.move(m, s.moves())
+		s.Spread()
+		return q.move(m, s.Moves())
 	}))
 }
 
 // spreading asks the cluster where everything is.
-func (q *call) spreading() (*spreading, error) {
+func (q *call) spreading() (*placement.Plan, error) {
 	cluster, err := q.describeCluster()
 	if err != nil {
 		return nil, err
 	}
-	var brokers []placedBroker
+	var brokers []placement.Broker
 	for _, b := range cluster.Brokers {
 		if b.Fenced {
 			q.notice("node %d does not serve, and gets nothing", b.ID)
 			continue
 		}
-		one := placedBroker{id: b.ID}
+		one := placement.Broker{ID: b.ID}
 		if b.Rack != nil {
-			one.rack = *b.Rack
+			one.Rack = *b.Rack
 		}
 		brokers = append(brokers, one)
 	}
@@ -105,17 +107,17 @@ func (q *call) spreading() (*spreading, error) {
 	if err != nil {
 		return nil, err
 	}
-	var partitions []placedPartition
+	var partitions []placement.Partition
 	for _, t := range topics.Sorted() {
 		for _, p := range t.Partitions.Sorted() {
-			partitions = append(partitions, placedPartition{t.Topic, p.Partition, p.Replicas})
+			partitions = append(partitions, placement.Partition{Topic: t.Topic, Number: p.Partition, Replicas: p.Replicas})
 		}
 	}
-	return newSpreading(brokers, partitions), nil
+	return placement.New(brokers, partitions), nil
 }
 
 // move carries out what was planned, and says what it has done. It may take long: only single calls have a deadline.
-func (q *call) move(m *mover, moves []partitionMove) error {
+func (q *call) move(m *mover, moves []placement.Move) error {
 	if m.atOnce < 1 {
 		return wrongUsage("--at-once is 1 or more, and not %d", m.atOnce)
 	}
@@ -150,7 +152,7 @@ func (q *call) move(m *mover, moves []partitionMove) error {
 }
 
 // moveAll moves partitions, waits until they are there, and has the first replicas lead.
-func (q *call) moveAll(ctx context.Context, moves []partitionMove) error {
+func (q *call) moveAll(ctx context.Context, moves []placement.Move) error {
 	var request kadm.AlterPartitionAssignmentsReq
 	set := kadm.TopicsSet{}
 	for _, m := range moves {

@@ -66,7 +66,8 @@ func (m *machine) register(r Registration) ([]metadata.Record, *refusal) {
 		case b.BootSequence < old.BootSequence && sameDirectories(&b, old):
 			return nil, refuse(kafka.DuplicateBrokerRegistration, "broker %d was started again since: this is start %d, and %d has registered", b.ID, b.BootSequence, old.BootSequence)
 		}
-		records, b.Barred = m.retire(b.ID), old.Barred
+		records = m.retire(b.ID)
+		b.Barred, b.Newcomer = old.Barred, old.Newcomer
 		if !sameDirectories(&b, old) {
 			// Its disk is another: what the old one had is gone.
 			if refused := m.checkLoss(b.ID); refused != nil {
@@ -74,6 +75,8 @@ func (m *machine) register(r Registration) ([]metadata.Record, *refusal) {
 			}
 			records = m.forget(b.ID)
 		}
+	} else {
+		b.Newcomer = m.comesLate(b.ID)
 	}
 	b.Epoch, b.Fenced, b.ShuttingDown = -1, true, false
 	delete(m.brokers, b.ID)

@@ -40,6 +40,8 @@ type Configs interface {
 	ReplicationFactor(image *metadata.Image) int16
 	// MinISR is min.insync.replicas as in effect for a topic.
 	MinISR(image *metadata.Image, topic string) int
+	// InternalReplicas is how many replicas an internal topic is to have where there are as many brokers; 0 for any other topic.
+	InternalReplicas(image *metadata.Image, topic string) int
 }
 
 // Options are what a controller is made of.
@@ -51,6 +53,9 @@ type Options struct {
 	// RebalanceEvery is how often leaders go back to the replicas that are preferred (leader.imbalance.check.interval.seconds);
 	// 0 for never (auto.leader.rebalance.enable=false).
 	RebalanceEvery time.Duration
+	// ShareOutAfter is how long the last broker that has joined has been there when those that have joined are given their share
+	// (auto.replica.rebalance.delay.ms); 0 for never (auto.replica.rebalance.enable=false).
+	ShareOutAfter time.Duration
 	// Features are the levels of features that this software supports.
 	Features []metadata.FeatureRange
 	Log      *slog.Logger // nil for the default one
@@ -97,6 +102,7 @@ func (c *Controller) lead(epoch int32, log statemachine.Log) {
 	s.OnLoaded(func(m *machine) {
 		watchSessions(s, m)
 		watchLeaders(s, m)
+		watchNewcomers(s, m)
 	})
 }
 

@@ -93,6 +93,9 @@ func (testConfigs) MinISR(i *metadata.Image, topic string) int {
 	}
 	return n
 }
+func (testConfigs) InternalReplicas(_ *metadata.Image, topic string) int {
+	return map[string]int{kafka.GroupMetadataTopic: 3}[topic]
+}
 func (c testConfigs) TopicConfigs(_ *metadata.Image, set *metadata.Configs) (all []kmsg.CreateTopicsResponseTopicConfig) {
 	for key, value := range set.All {
 		entry := kmsg.NewCreateTopicsResponseTopicConfig()

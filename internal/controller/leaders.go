@@ -150,6 +150,9 @@ func (c *Controller) AlterPartitionReassignments(req *kmsg.AlterPartitionAssignm
 			}
 			resp.Topics = append(resp.Topics, result)
 		}
+		if len(records) > 0 {
+			records = append(records, m.leaveNewcomers("replicas are moved by hand")...)
+		}
 		return records
 	}, func(err error) {
 		if err != nil {

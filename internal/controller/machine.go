@@ -21,7 +21,8 @@ type machine struct {
 
 	brokers map[kafka.NodeID]*session
 	// reserved are the ids of nodes that were let in and have not registered yet.
-	reserved map[kafka.NodeID]reserved
+	reserved  map[kafka.NodeID]reserved
+	newcomers newcomers
 }
 
 // session is what the active controller knows of a broker that it has heard of.

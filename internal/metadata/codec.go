@@ -129,7 +129,7 @@ func versionOf(r Record) byte {
 func newestVersion(kind recordType) byte {
 	switch kind {
 	case typeRegisterBroker, typeBrokerChange:
-		return 1
+		return 2
 	}
 	return 0
 }

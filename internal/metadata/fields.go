@@ -38,9 +38,15 @@ func (r *RegisterBroker) encode(e *encoder) {
 		e.uint(b.RaftID)
 		e.bool(b.Barred)
 	}
+	if b.Newcomer {
+		e.bool(true)
+	}
 }
 
 func (r *RegisterBroker) version() byte {
+	if r.Broker.Newcomer {
+		return 2 | skippable
+	}
 	if r.Broker.RaftID != 0 || r.Broker.Barred {
 		return 1 | skippable // older software has no use for it
 	}
@@ -73,6 +79,9 @@ func (r *RegisterBroker) decode(d *decoder) {
 		b.RaftID = d.uvarint()
 		b.Barred = d.bool()
 	}
+	if d.version >= 2 {
+		b.Newcomer = d.bool()
+	}
 }
 
 func (r *UnregisterBroker) encode(e *encoder) { e.int(int64(r.ID)); e.int(r.Epoch) }
@@ -87,9 +96,15 @@ func (r *BrokerChange) encode(e *encoder) {
 	if r.version() != 0 {
 		e.int(int64(r.Barred))
 	}
+	if r.Newcomer != Unchanged {
+		e.int(int64(r.Newcomer))
+	}
 }
 
 func (r *BrokerChange) version() byte {
+	if r.Newcomer != Unchanged {
+		return 2 | skippable
+	}
 	if r.Barred != Unchanged {
 		return 1 | skippable // older software has no use for it
 	}
@@ -104,6 +119,9 @@ func (r *BrokerChange) decode(d *decoder) {
 	r.Directories = d.directories()
 	if d.version >= 1 {
 		r.Barred = Change(d.int(8))
+	}
+	if d.version >= 2 {
+		r.Newcomer = Change(d.int(8))
 	}
 }
 

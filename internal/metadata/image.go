@@ -208,6 +208,8 @@ type Broker struct {
 	RaftID uint64
 	// Barred brokers are no members of the quorum, because an operator has said so.
 	Barred bool
+	// Newcomer brokers have come to a cluster that has partitions, and their share of these has not been given to them yet.
+	Newcomer bool
 }
 
 // Active reports whether the broker may lead: it exists, is not fenced, and is not on its way out.

@@ -38,9 +38,11 @@ func everyRecord() []Record {
 			Fenced:      true, ShuttingDown: true,
 		}},
 		&RegisterBroker{Broker{ID: 1, Epoch: 7, RaftID: 1<<63 - 1, Barred: true}},
+		&RegisterBroker{Broker{ID: 1, Epoch: 7, Newcomer: true}},
 		&UnregisterBroker{1, 77},
-		&BrokerChange{1, 77, Cleared, Set, []DirectoryID{}, Unchanged},
-		&BrokerChange{1, 77, Unchanged, Unchanged, nil, Set},
+		&BrokerChange{1, 77, Cleared, Set, []DirectoryID{}, Unchanged, Unchanged},
+		&BrokerChange{1, 77, Unchanged, Unchanged, nil, Set, Unchanged},
+		&BrokerChange{1, 77, Unchanged, Unchanged, nil, Unchanged, Cleared},
 		&TopicRecord{"orders", topicID(1)},
 		&RemoveTopic{topicID(1)},
 		&PartitionRecord{topicID(1), Partition{

@@ -66,6 +66,7 @@ type BrokerChange struct {
 	ShuttingDown Change
 	Directories  []DirectoryID // nil for no change
 	Barred       Change
+	Newcomer     Change
 }
 
 // TopicRecord begins a topic, without partitions.

@@ -88,6 +88,7 @@ func (d *Delta) brokerChange(r *BrokerChange) {
 	b.Fenced = r.Fenced.applied(b.Fenced)
 	b.ShuttingDown = r.ShuttingDown.applied(b.ShuttingDown)
 	b.Barred = r.Barred.applied(b.Barred)
+	b.Newcomer = r.Newcomer.applied(b.Newcomer)
 	if r.Directories != nil {
 		b.Directories = r.Directories
 	}

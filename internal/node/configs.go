@@ -133,6 +133,21 @@ func (c configs) MinISR(image *metadata.Image, topic string) int {
 	return int(c.layers.of(image, topic).TopicInt("min.insync.replicas"))
 }
 
+func (c configs) InternalReplicas(image *metadata.Image, topic string) int {
+	if topic != kafka.GroupMetadataTopic {
+		return 0
+	}
+	return int(c.layers.of(image, "").Int("offsets.topic.replication.factor"))
+}
+
+// shareOutAfter is how long a broker has joined when it is given its share of replicas; 0 for never.
+func shareOutAfter(l config.Layers) time.Duration {
+	if !l.Bool("auto.replica.rebalance.enable") {
+		return 0
+	}
+	return ms(l.Int("auto.replica.rebalance.delay.ms"))
+}
+
 // rebalanceEvery is how often leaders go back to first replicas; 0 for never.
 func rebalanceEvery(l config.Layers) time.Duration {
 	if !l.Bool("auto.leader.rebalance.enable") {

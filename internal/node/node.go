@@ -207,7 +207,8 @@ func (n *Node) makeRooms(static config.Layers) {
 	n.publisher = newPublisher(n)
 	n.Groups = group.NewService(rt, groupConfig(static), groupTopics{n.publisher})
 	n.Controller = controller.New(controller.Options{Runtime: rt, Configs: configs{n.layers}, Log: n.logger,
-		SessionTimeout: ms(static.Int("broker.session.timeout.ms")), RebalanceEvery: rebalanceEvery(static), Features: api.SupportedFeatures()})
+		SessionTimeout: ms(static.Int("broker.session.timeout.ms")), RebalanceEvery: rebalanceEvery(static),
+		ShareOutAfter: shareOutAfter(static), Features: api.SupportedFeatures()})
 	n.register = newRegistrar(n)
 	producers := txn.NewProducerIDs(n.register.allocateProducerIDs)
 	n.API = api.New(api.Options{

@@ -85,9 +85,10 @@ func (testConfigs) Default(*metadata.Image, metadata.ResourceType, string, strin
 func (testConfigs) TopicConfigs(*metadata.Image, *metadata.Configs) []kmsg.CreateTopicsResponseTopicConfig {
 	return nil
 }
-func (testConfigs) NumPartitions(*metadata.Image) int32     { return 1 }
-func (testConfigs) ReplicationFactor(*metadata.Image) int16 { return 3 }
-func (c testConfigs) MinISR(*metadata.Image, string) int    { return c.c.settings.MinInsync }
+func (testConfigs) NumPartitions(*metadata.Image) int32          { return 1 }
+func (testConfigs) ReplicationFactor(*metadata.Image) int16      { return 3 }
+func (c testConfigs) MinISR(*metadata.Image, string) int         { return c.c.settings.MinInsync }
+func (testConfigs) InternalReplicas(*metadata.Image, string) int { return 0 }
 
 func newCluster(t *testing.T, seed uint64, brokers int, adjust func(*replica.Settings)) *cluster {
 	t.Helper()
