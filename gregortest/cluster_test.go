@@ -40,7 +40,7 @@ func TestAClusterServesWhenOneOfItsBrokersStops(t *testing.T) {
 func TestABrokerThatJoinsIsGivenItsShare(t *testing.T) {
 	keys := []gregortest.Option{gregortest.With("auto.replica.rebalance.delay.ms", "100"), gregortest.With("num.partitions", "12")}
 	cluster := gregortest.StartCluster(t, 2, keys...)
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.Seeds()...), kgo.AllowAutoTopicCreation())
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.Seeds()...), kgo.AllowAutoTopicCreation(), kgo.MetadataMinAge(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
