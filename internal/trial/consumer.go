@@ -43,9 +43,6 @@ type place struct {
 func newConsumer(t *trial, name string, of ...kafka.TopicPartition) *consumer {
 	versions := []int16{4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17}
 	c := &consumer{client: newClient(t, name), version: versions[t.chance.IntN(len(versions))], lanes: map[*host]*lane{}}
-	for _, h := range t.hosts {
-		c.lanes[h] = &lane{host: h}
-	}
 	for _, tp := range of {
 		c.places = append(c.places, &place{TopicPartition: tp, next: -1})
 	}
@@ -140,15 +137,22 @@ func (c *consumer) fetchAll() {
 		}
 	}
 	for _, h := range c.t.hosts {
-		if l := c.lanes[h]; !l.flying && c.fetches(l) {
+		if l := c.laneTo(h); !l.flying && c.fetches(l) {
 			c.fetch(l)
 		}
 	}
 }
 
+func (c *consumer) laneTo(h *host) *lane {
+	if c.lanes[h] == nil {
+		c.lanes[h] = &lane{host: h}
+	}
+	return c.lanes[h]
+}
+
 // assign gives a place to the lane of its leader. A session in which it was is over.
 func (c *consumer) assign(p *place) {
-	l := c.lanes[c.t.leader(p.TopicPartition)]
+	l := c.laneTo(c.t.leader(p.TopicPartition))
 	if l == p.lane || l.flying {
 		return
 	}

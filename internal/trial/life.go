@@ -27,6 +27,9 @@ type host struct {
 	skew   time.Duration // how far the wall clock is off
 	slow   float64       // how many times slower the disk is than it should be
 	joins  bool          // on an empty disk it joins the cluster, and does not found one
+	late   bool          // it came to a cluster that had partitions
+	// admitted says that it has served once, so that others may count on it.
+	admitted bool
 }
 
 func newHost(t *trial, number int) *host {
@@ -142,7 +145,7 @@ func (l *life) open(admission *node.Admission) {
 	t.logf("life %d begins on host %d", l.number, h.number)
 	n.Start(func() {
 		if !l.dead {
-			l.serving = true
+			l.serving, h.admitted = true, true
 			t.logf("life %d serves", l.number)
 		}
 	})

@@ -48,10 +48,7 @@ func (m *mover) start() {
 
 // somewhere is as many nodes as a partition has replicas.
 func (m *mover) somewhere() []int32 {
-	var all []int32
-	for _, h := range m.t.hosts {
-		all = append(all, int32(h.number))
-	}
+	all := m.t.members()
 	m.t.chance.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return slices.Clip(all[:m.t.copies()])
 }

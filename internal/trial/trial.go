@@ -146,11 +146,13 @@ func (t *trial) live() {
 	}
 	t.nemesis = newNemesis(t)
 	t.nemesis.start()
+	t.growLater()
 	t.runUntil(length, func() bool { return false })
 	t.heal()
 	t.wellAgain(t.quiet, "the last fault", t.restless)
 	if t.clustered() {
 		t.agree()
+		t.shared()
 	}
 	t.lastRites()
 }
@@ -170,6 +172,7 @@ func (t *trial) drawConfig() config.Static {
 		c["offsets.topic.replication.factor"] = fmt.Sprint(t.copies())
 		c["min.insync.replicas"] = fmt.Sprint(1 + t.chance.IntN(2))
 		c["replica.lag.time.max.ms"], c["broker.heartbeat.interval.ms"], c["broker.session.timeout.ms"] = "3000", "300", "2500"
+		c["auto.replica.rebalance.delay.ms"] = fmt.Sprint(shareOutAfter.Milliseconds())
 	}
 	return c
 }
@@ -276,7 +279,7 @@ func (t *trial) bringBack() {
 
 // quiet reports whether the node serves and every client has come to its end.
 func (t *trial) quiet() bool {
-	if !t.serving() || t.outOfSync() != "" {
+	if !t.serving() || t.outOfSync() != "" || t.waiting() != "" {
 		return false
 	}
 	for _, a := range t.actors {
@@ -306,6 +309,9 @@ func (t *trial) restless() string {
 	}
 	if which := t.outOfSync(); which != "" {
 		names = append(names, "the replicas of "+which+" are not in sync")
+	}
+	if which := t.waiting(); which != "" {
+		names = append(names, which+" has joined, and waits for its share of the replicas")
 	}
 	for _, a := range t.actors {
 		if !a.idle() {
