@@ -15,6 +15,7 @@ var errDead = errors.New("the process is dead")
 type trouble struct {
 	struck  bool   // some error was given in this life
 	unread  bool   // some of them to a read: partitions are offline until the next start
+	rotten  bool   // files are not what was written
 	full    string // folder in which there is no space, "" for none
 	failing []failing
 	powerAt int // the power goes before so many more changes; 0 for never
@@ -31,7 +32,7 @@ type failing struct {
 }
 
 func (d *trouble) heal()  { d.full, d.failing, d.powerAt = "", nil, 0 }
-func (d *trouble) begin() { d.struck, d.unread = d.full != "", false }
+func (d *trouble) begin() { d.struck, d.unread = d.full != "" || d.rotten, false }
 
 // filesystem is the disk as one life sees it.
 func (h *host) filesystem(l *life) vfs.FS {

@@ -26,6 +26,7 @@ var kinds = []func(*nemesis){
 var clusterKinds = []func(*nemesis){
 	(*nemesis).isolate, (*nemesis).cutOneWay, (*nemesis).split, (*nemesis).delay, (*nemesis).pause, (*nemesis).blackout, (*nemesis).isolate,
 	(*nemesis).cutOneWay, (*nemesis).pause, (*nemesis).replace,
+	(*nemesis).rot,
 }
 
 func newNemesis(t *trial) *nemesis {
@@ -60,7 +61,9 @@ func (n *nemesis) start() {
 			return
 		}
 		n.left--
-		n.kinds[n.t.chance.IntN(len(n.kinds))](n)
+		if strike := n.kinds[n.t.chance.IntN(len(n.kinds))]; n.t.rotten == nil {
+			strike(n)
+		}
 		n.start()
 	})
 }
@@ -101,7 +104,7 @@ func (n *nemesis) killInSync() {
 		h.kill("while the disk is slow")
 		h.slow = 1
 		t.after(t.between(time.Second, 2*time.Second), func() {
-			if !n.stopped {
+			if !n.stopped && t.rotten == nil {
 				h.powerCut("after a kill")
 			}
 		})

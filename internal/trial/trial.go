@@ -74,6 +74,7 @@ type trial struct {
 	delayed map[way]time.Duration // everything takes so much longer
 	newest  *metadata.Image       // that is committed, as far as was seen
 	absent  *host                 // whose disk is being replaced; nil for none
+	rotten  *host                 // whose files are not what they were: until it has others nothing else strikes; nil for none
 
 	actors  []actor
 	nemesis *nemesis
@@ -279,7 +280,7 @@ func (t *trial) bringBack() {
 
 // quiet reports whether the node serves and every client has come to its end.
 func (t *trial) quiet() bool {
-	if !t.serving() || t.outOfSync() != "" || t.waiting() != "" {
+	if !t.serving() || t.rotten != nil || t.outOfSync() != "" || t.waiting() != "" {
 		return false
 	}
 	for _, a := range t.actors {
@@ -309,6 +310,9 @@ func (t *trial) restless() string {
 	}
 	if which := t.outOfSync(); which != "" {
 		names = append(names, "the replicas of "+which+" are not in sync")
+	}
+	if t.rotten != nil {
+		names = append(names, fmt.Sprintf("host %d has a rotten disk", t.rotten.number))
 	}
 	if which := t.waiting(); which != "" {
 		names = append(names, which+" has joined, and waits for its share of the replicas")
