@@ -35,6 +35,10 @@ func (m *mover) start() {
 		case 0:
 			m.elect(tp)
 		case 2:
+			if m.t.rotten != nil {
+				m.start() // nobody may be the only one with the metadata while a disk rots
+				return
+			}
 			m.bar(int32(m.t.chance.IntN(len(m.t.hosts))))
 		case 3:
 			m.unbar(int32(m.t.chance.IntN(len(m.t.hosts))))

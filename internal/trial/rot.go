@@ -26,7 +26,7 @@ func (n *nemesis) rotWhenCalm(patience int) {
 	case t.healing || patience == 0:
 		t.rotten = nil
 		return
-	case !t.calm():
+	case !t.calm() || !t.quorumWithout(h):
 		for _, other := range t.hosts {
 			other.disk.powerAt, other.disk.failing = 0, nil
 		}
@@ -81,6 +81,25 @@ func (t *trial) calm() bool {
 		}
 	}
 	return len(t.cut) == 0 && len(t.delayed) == 0 && t.absent == nil && t.outOfSync() == "" && t.waiting() == "" && t.soundQuorum()
+}
+
+// quorumWithout reports whether most of those who vote are other hosts.
+func (t *trial) quorumWithout(gone *host) bool {
+	for _, h := range t.hosts {
+		if q := h.life.node.Quorum(); q.Leads {
+			voters, others := 0, 0
+			for _, m := range q.Members {
+				if m.Voter {
+					voters++
+					if int(m.Node) != gone.number {
+						others++
+					}
+				}
+			}
+			return others > voters/2
+		}
+	}
+	return false
 }
 
 // turnBit turns one bit over in a file of a host that does not run.
