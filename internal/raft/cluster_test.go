@@ -38,7 +38,8 @@ type resident struct {
 	*member
 	id           kafka.NodeID
 	disk         *vfs.Memory
-	faulty       *vfs.Faulty // the disk as this life has it
+	faulty       *vfs.Faulty   // the disk as this life has it
+	slow         time.Duration // what it takes for a write, if that is more than every disk does
 	registered   bool
 	unregistered bool // an operator has removed it
 }
@@ -342,10 +343,10 @@ type slowDisk struct {
 
 // Do takes long where something has to be synced. Whoever calls it holds the node's mutex.
 func (d slowDisk) Do(f func()) {
-	if d.c.slow > 0 && d.r.member != nil {
+	if slow := max(d.c.slow, d.r.slow); slow > 0 && d.r.member != nil {
 		for _, m := range d.r.writes {
 			if m.Term != nil || len(m.GetEntries()) > 0 {
-				d.After(d.c.slow, f)
+				d.After(slow, f)
 				return
 			}
 		}
@@ -371,6 +372,32 @@ func TestSomebodyLeadsWhereAllDisksAreSlow(t *testing.T) {
 		c.slow = 0
 		c.write()
 		c.start(was)
+		c.agree()
+	}
+}
+
+// A leader applies what is on its own disk, and says that it lives whether its disk does or not.
+func TestALeaderWhoseDiskIsSlowStepsAside(t *testing.T) {
+	for seed := range uint64(10) {
+		c := newCluster(t, seed)
+		c.start(2)
+		c.start(3)
+		c.votersAre(1, 2, 3)
+		c.until("the end of the change of members", func() bool {
+			return !slices.ContainsFunc(c.sorted(), func(r *resident) bool { return len(r.members.outgoing) > 0 })
+		})
+		was := c.leader()
+		was.slow = time.Minute
+		c.write()
+		began := c.world.Now()
+		c.until("another leader", func() bool { return c.leader() != nil && c.leader() != was })
+		if took := c.world.Now().Sub(began); took > 5*time.Second {
+			t.Errorf("seed %d: another leads after %v", seed, took)
+		}
+		c.write()
+		c.world.Run(2 * time.Minute)
+		was.slow = 0
+		c.write()
 		c.agree()
 	}
 }

@@ -21,6 +21,8 @@ const (
 	heardWithin = time.Second
 	// longDead is for how long a voter must not have been heard of to lose its place to another node.
 	longDead = 5 * time.Minute
+	// mostBehind is how long the disk of a leader may take for what another voter has on its own.
+	mostBehind = time.Second
 	// yieldLimit is how long handing over the lead may take.
 	yieldLimit = time.Second
 )
@@ -250,6 +252,46 @@ func (n *Node) observers() []Observer {
 	}
 	slices.SortFunc(list, func(a, b Observer) int { return cmp.Compare(a.Node, b.Node) })
 	return list
+}
+
+// milestone is an entry that another voter had on its disk when the leader looked, and the leader had not.
+type milestone struct {
+	index uint64 // 0 for none
+	seen  time.Time
+}
+
+// stepAside has another voter lead where this leader's own disk has not kept for a second what the other one's has. A leader applies
+// only what is on its own disk: as long as that stands still nothing is decided, and since heartbeats need no disk nobody else would
+// come to lead. Where all disks are slow alike nobody is better, and nothing changes.
+func (n *Node) stepAside() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.leads || n.failed || n.closed {
+		n.milestone = milestone{}
+		return
+	}
+	now := n.o.Runtime.Now()
+	var own, most, heir uint64
+	n.raw.WithProgress(func(id uint64, _ etcd.ProgressType, p progress) {
+		switch {
+		case id == n.identity.raft:
+			own = p.Match
+		case now.Sub(n.heard[id]) < heardWithin && p.Match > most && slices.Contains(n.members.voters, id):
+			most, heir = p.Match, id
+		}
+	})
+	switch {
+	case own >= most:
+		n.milestone = milestone{}
+	case own >= n.milestone.index || n.milestone.index == 0:
+		n.milestone = milestone{most, now}
+	case now.Sub(n.milestone.seen) >= mostBehind:
+		n.o.Log.Warn("the disk of this node, which leads the metadata quorum, is slow; another node is to lead",
+			"leader", n.describe([]uint64{heir})[0], "slow_for", now.Sub(n.milestone.seen).Round(time.Millisecond))
+		n.milestone = milestone{}
+		n.raw.TransferLeader(heir)
+		n.pump()
+	}
 }
 
 // Yield hands the lead over to another voter, if this node leads and there is one that can take it. done is called when it has,

@@ -152,11 +152,23 @@ func (n *Node) apply() {
 	}
 	if leader != n.told {
 		n.told = leader
+		n.sayLeader(leader, term)
 		n.release()
 	}
 	// Until an entry of its own term is applied, a leader does not know what was committed before it.
 	n.step(int32(term), leads && n.appliedTerm == term)
 	n.considerSnapshot()
+}
+
+// sayLeader says in the log who leads: what takes long where nobody does begins here.
+func (n *Node) sayLeader(leader, term uint64) {
+	switch {
+	case n.alone():
+	case leader == 0:
+		n.o.Log.Info("the metadata quorum has no leader", "term", term)
+	default:
+		n.o.Log.Info("the metadata quorum has a leader", "leader", n.describe([]uint64{leader})[0], "term", term)
+	}
 }
 
 func (n *Node) applyEntry(e *raftpb.Entry) error {

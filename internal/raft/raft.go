@@ -144,6 +144,7 @@ type Node struct {
 	term      uint64
 	ledTerm   uint64 // the last one of which a leader is known
 	held      int    // ticks that raft was not told of, see patience
+	milestone milestone
 	failed    bool
 	closed    bool
 	listener  func(int64)
@@ -381,6 +382,7 @@ func (n *Node) tick() {
 	n.stopTicks = n.loop.After(pause, n.tick)
 	n.pull()
 	if n.ticks++; n.ticks%tendTicks == 0 {
+		n.stepAside()
 		n.tend()
 	}
 }
