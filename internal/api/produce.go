@@ -216,9 +216,11 @@ func (r *produceRequest) fill(s *replica.Staged) {
 	}
 }
 
-// pointToLeader says who leads instead (KIP-951).
+// pointToLeader says who leads instead (KIP-951). It says so by the metadata that replicas act on: they refuse what waits for others at the
+// moment when they are told that they lead no more, which is before the node goes by that metadata, and a client that is pointed to
+// who led before waits for a quarter of a second.
 func (r *produceRequest) pointToLeader(s *replica.Staged) {
-	image := r.api.Image()
+	image := r.api.Replicas.Image()
 	t := &r.topics[s.Topic]
 	var topic *metadata.Topic
 	if r.version >= 13 {

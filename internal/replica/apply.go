@@ -48,6 +48,9 @@ func (m *Manager) Apply(delta *metadata.Delta, configs Configs, done func()) {
 	finish()
 }
 
+// Image is the metadata that was applied last, or is being applied.
+func (m *Manager) Image() *metadata.Image { return m.image.Load() }
+
 // register notes that an image has this life of the broker, and reports whether that is new.
 func (m *Manager) register(image *metadata.Image) (first bool) {
 	if m.registered.Load() {
