@@ -15,8 +15,9 @@ const (
 	// than that, unless the network is slow: then it is twice the time between their heartbeats, up to mostGrace.
 	lostGrace = 200 * time.Millisecond
 	mostGrace = time.Second
-	// reservation is how long a free node id is kept for whoever was told it.
-	reservation = time.Minute
+	// reservation is how long a node id is kept for whoever was told it. It is over before a node that asks for the id gives up: one that
+	// was let in, lost its folder before that was durable and was started again is another to the controller.
+	reservation = 10 * time.Second
 )
 
 // Applicant is a node that wants to join.
