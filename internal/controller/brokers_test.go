@@ -454,3 +454,39 @@ func TestPartitionsAreReassigned(t *testing.T) {
 	c.expectPartition("t", 0, "replicas=[2] isr=[2] elr=[] leader=2/2 epoch=3")
 	c.expect(t, c.reassignments())
 }
+
+func TestABrokerThatLeadsNothingIsGivenLittleAtFirst(t *testing.T) {
+	c := newCluster(t, 4)
+	all := make([][]int32, 6)
+	for n := range all {
+		all[n] = [][]int32{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}[n%3]
+	}
+	c.created(assigned("t", all...), assigned("single", []int32{1, 2}), assigned("alone", []int32{1, 4}, []int32{1, 4}))
+	leaders := func() string {
+		var list []kafka.NodeID
+		for _, p := range c.image().Topic("t").Partitions {
+			list = append(list, p.Leader)
+		}
+		return fmt.Sprint(list)
+	}
+	restart := func(id kafka.NodeID, want string) {
+		t.Helper()
+		if _, err := c.heartbeat(Heartbeat{Broker: id, WantShutdown: true, Epoch: c.epoch[id], Applied: 1 << 40}); err != nil {
+			t.Fatal(err)
+		}
+		if got := leaders(); got != want {
+			t.Errorf("without %d, leaders are %s, want %s", id, got, want)
+		}
+		c.boot(id)
+		for n := range int32(6) {
+			c.expectAlter("it is back", c.proposal("t", n, c.image().Partition("t", n).Replicas...), kafka.None)
+		}
+	}
+	restart(1, "[2 2 3 2 2 3]") // everybody leads something: in the order of assignment
+	c.expectPartition("single", 0, "replicas=[1 2] isr=[2] elr=[] leader=2/1 epoch=1")
+	for n := range int32(2) {
+		c.expectPartition("alone", n, "replicas=[1 4] isr=[4] elr=[] leader=4/1 epoch=1") // there is nobody else
+	}
+	restart(2, "[1 3 3 3 3 3]")
+	restart(3, "[1 2 1 1 1 1]")
+}

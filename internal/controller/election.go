@@ -115,8 +115,10 @@ func without(list []kafka.NodeID, id kafka.NodeID) []kafka.NodeID {
 func (m *machine) retire(id kafka.NodeID) []metadata.Record {
 	var records []metadata.Record
 	image := m.image()
+	stillLive := func(other kafka.NodeID) bool { return other != id && m.active(other) }
 	image.Topics(func(t *metadata.Topic) bool {
 		min := 0
+		var h heirs
 		for _, p := range t.Partitions {
 			if p.Leader != id && !slices.Contains(p.ISR, id) {
 				continue
@@ -124,14 +126,51 @@ func (m *machine) retire(id kafka.NodeID) []metadata.Record {
 			if min == 0 {
 				min = m.options.Configs.MinISR(image, t.Name)
 			}
-			stillLive := func(other kafka.NodeID) bool { return other != id && m.active(other) }
-			if c := change(t.ID, p, m.uncleanly(t, p, leave(p, id, min, m.active), stillLive)); c != nil {
+			o := m.uncleanly(t, p, leave(p, id, min, m.active), stillLive)
+			if p.Leader == id && len(o.isr) > 1 {
+				o.leader = h.choose(t, p, o, stillLive)
+			}
+			if c := change(t.ID, p, o); c != nil {
 				records = append(records, c)
 			}
 		}
 		return true
 	})
 	return records
+}
+
+// heirs are those who lead a topic's partitions when one who did is gone.
+type heirs struct {
+	lead  map[kafka.NodeID]bool // something of the topic already
+	fresh map[kafka.NodeID]bool // one partition, that has just been given to them
+}
+
+// choose is who leads a partition instead, of those in sync, in the order of assignment but for this: who leads nothing of the topic takes
+// one partition at first, and the others go to who leads something. A broker that leads nothing has come back a moment ago, in a rolling
+// restart. Clients' connections to it ended with the process before, which many find out only when they use them and wait for a quarter of
+// a second then; its page cache is cold, too. So it should be little that waits.
+func (h *heirs) choose(t *metadata.Topic, p *metadata.Partition, o outcome, live func(kafka.NodeID) bool) kafka.NodeID {
+	if h.lead == nil {
+		h.lead, h.fresh = map[kafka.NodeID]bool{}, map[kafka.NodeID]bool{}
+		for _, other := range t.Partitions {
+			h.lead[other.Leader] = true
+		}
+	}
+	warm := kafka.NoNode
+	for _, id := range p.Replicas {
+		switch {
+		case !live(id) || !slices.Contains(o.isr, id):
+		case !h.lead[id] && !h.fresh[id]:
+			h.fresh[id] = true
+			return id
+		case warm == kafka.NoNode && h.lead[id]:
+			warm = id
+		}
+	}
+	if warm != kafka.NoNode {
+		return warm
+	}
+	return o.leader
 }
 
 // revive gives leaders to partitions that have none and that a broker, which is now live, may lead.
