@@ -81,6 +81,8 @@ const maxDecodedBytes = 16 << 20
 // New makes the protocol.
 func New(o Options) *API {
 	a := &API{Options: o, nodes: map[int16]*row{}, timers: o.Runtime.Loop("forward")}
+	a.losses = losses{image: o.Image, now: o.Runtime.Now, of: map[kafka.NodeID]loss{}}
+	o.Replicas.Watch(&a.losses)
 	for i := range table {
 		a.rows[table[i].key] = &table[i]
 		a.advertised = append(a.advertised, &table[i])
@@ -176,12 +178,13 @@ func (s *session) Closed() {
 	s.fetches.cancel()
 	if s.broker != kafka.NoNode {
 		s.api.Controller.Lost(s.broker)
+		s.api.losses.BrokerLost(s.broker)
 	}
 	if s.member != 0 {
 		s.api.Cluster.Disconnected(s.member)
 	}
 	if s.follower != nil {
-		s.api.lost(*s.follower)
+		s.api.losses.lost(s.follower.ID, s.follower.Epoch)
 	}
 }
 

@@ -46,6 +46,7 @@ func handleController(a *API, r *request) {
 		r.session.broker = kafka.NodeID(req.BrokerID)
 	case *kmsg.BrokerHeartbeatRequest:
 		r.session.broker = kafka.NodeID(req.BrokerID)
+		a.losses.BrokerHeard(r.session.broker)
 	}
 	a.Controller.Serve(r.body, func(resp kmsg.Response) { r.reply(resp) })
 }

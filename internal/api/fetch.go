@@ -43,7 +43,7 @@ func handleFetch(a *API, r *request) {
 	set := &r.session.fetches
 	if follower != nil {
 		r.session.follower = follower
-		a.heard(follower)
+		a.losses.BrokerHeard(follower.ID)
 		f.MaxBytes = req.MaxBytes
 		set.cancel() // a follower that sends another fetch does not want to wait for the one before
 	}

@@ -225,6 +225,11 @@ func (f *fetcher) answered(fl *flight, response kmsg.Response, err error) {
 	if f.closed {
 		return
 	}
+	if w := f.manager.watcher; w != nil && err != nil {
+		w.BrokerLost(f.leader)
+	} else if w != nil {
+		w.BrokerHeard(f.leader)
+	}
 	if err != nil {
 		f.endSession()
 		f.pause()

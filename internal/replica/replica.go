@@ -76,6 +76,15 @@ type Fetching struct {
 	MaxPartitionBytes int32         // replica.fetch.max.bytes
 }
 
+// Watcher hears of other brokers by what becomes of this node's fetches from them.
+type Watcher interface {
+	BrokerLost(kafka.NodeID)  // a fetch had no answer
+	BrokerHeard(kafka.NodeID) // one was answered
+}
+
+// Watch has somebody hear of other brokers. It is called before anything is applied.
+func (m *Manager) Watch(w Watcher) { m.watcher = w }
+
 // Stats count what went through the node's partitions.
 type Stats struct {
 	BatchesIn, RecordsIn, BytesIn atomic.Int64
@@ -109,6 +118,7 @@ type Manager struct {
 	sent, taken       *quota // of throttled replicas: to followers, and from leaders
 	proposals         *proposals
 	starts            *starts
+	watcher           Watcher // nil for nobody
 
 	// image is the metadata that is being applied, or has been.
 	image atomic.Pointer[metadata.Image]

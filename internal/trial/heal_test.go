@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/gregorhq/gregor/internal/config"
 	"github.com/gregorhq/gregor/internal/kafka"
 )
@@ -48,5 +50,48 @@ func TestANodeThatIsStoppedBeforeItIsLetInComesAgain(t *testing.T) {
 	w.hosts[0].start()
 	if !w.runUntil(10*time.Second, w.serving) {
 		t.Fatalf("the cluster does not come to be: %s", w.restless())
+	}
+}
+
+// TestNobodyIsSentToALeaderThatIsGone kills who leads the only partition there is. The others follow it, and lead nothing: what they say of it
+// right after that, before it is fenced, some clients believe for seconds.
+func TestNobodyIsSentToALeaderThatIsGone(t *testing.T) {
+	for seed := range uint64(5) {
+		w := newTrial(seed, Options{})
+		w.gather(3)
+		w.configure(config.Static{})
+		w.assemble()
+		client, made := newClient(w, "client"), false
+		client.createTopic("t", 1, nil, func(kafka.TopicID) { made = true })
+		if !w.runUntil(10*time.Second, func() bool { return made && w.outOfSync() == "" }) {
+			t.Fatal("the topic does not come to be")
+		}
+		w.runUntil(2*time.Second, func() bool { return false }) // everybody follows
+		gone := w.hostOf(w.image().Partition("t", 0).Leader)
+		gone.kill("to see what the others say")
+		w.runUntil(30*time.Millisecond, func() bool { return false }) // the connections' ends are on their way
+		answers := 0
+		for _, other := range w.hosts {
+			if other == gone {
+				continue
+			}
+			request := kmsg.NewPtrMetadataRequest()
+			topic := kmsg.NewMetadataRequestTopic()
+			topic.Topic = kmsg.StringPtr("t")
+			request.Topics = append(request.Topics, topic)
+			newClient(w, "asker").ask(other, request, 12, func(r kmsg.Response) {
+				answers++
+				if r == nil {
+					t.Errorf("seed %d: node %d does not answer", seed, other.number)
+					return
+				}
+				if leader := r.(*kmsg.MetadataResponse).Topics[0].Partitions[0].Leader; leader == int32(gone.number) {
+					t.Errorf("seed %d: node %d says that node %d leads", seed, other.number, leader)
+				}
+			})
+		}
+		if !w.runUntil(5*time.Second, func() bool { return answers == 2 }) {
+			t.Errorf("seed %d: %d answers of 2", seed, answers)
+		}
 	}
 }
