@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,10 +108,19 @@ func (q *call) spreading() (*placement.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Of a partition that is being moved, metadata tells the replicas that come and those that go.
+	moving, err := q.admin.ListPartitionReassignments(q.ctx, nil)
+	if err != nil {
+		return nil, err
+	}
 	var partitions []placement.Partition
 	for _, t := range topics.Sorted() {
 		for _, p := range t.Partitions.Sorted() {
-			partitions = append(partitions, placement.Partition{Topic: t.Topic, Number: p.Partition, Replicas: p.Replicas})
+			replicas := p.Replicas
+			if m, is := moving[t.Topic][p.Partition]; is {
+				replicas = slices.DeleteFunc(slices.Clone(m.Replicas), func(id int32) bool { return slices.Contains(m.RemovingReplicas, id) })
+			}
+			partitions = append(partitions, placement.Partition{Topic: t.Topic, Number: p.Partition, Replicas: replicas})
 		}
 	}
 	return placement.New(brokers, partitions), nil
@@ -160,7 +170,7 @@ func (q *call) moveAll(ctx context.Context, moves []placement.Move) error {
 		set.Add(m.Topic, m.Partition)
 	}
 	err := q.bounded(func(bounded context.Context) error {
-		answer, err := q.admin.AlterPartitionAssignments(bounded, request)
+		answer, err := q.admin.AlterPartitionAssignments(kadm.ForbidAlterRf(bounded), request)
 		for _, one := range answer.Sorted() {
 			if err == nil && one.Err != nil {
 				err = fmt.Errorf("%s-%d: %w", one.Topic, one.Partition, because(one.Err, one.ErrMessage))

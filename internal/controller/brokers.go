@@ -104,7 +104,8 @@ func (m *machine) checkFeatures(b *metadata.Broker) (refused *refusal) {
 func (m *machine) session(b *metadata.Broker) *session {
 	s := m.brokers[b.ID]
 	if s == nil || s.epoch != b.Epoch {
-		s = &session{epoch: b.Epoch, heard: m.options.Runtime.Now(), shutdown: -1}
+		now := m.options.Runtime.Now()
+		s = &session{epoch: b.Epoch, heard: now, began: now, shutdown: -1}
 		m.brokers[b.ID] = s
 	}
 	return s
@@ -212,6 +213,7 @@ func watchSessions(s *shard, m *machine) {
 	m.image().Brokers(func(b *metadata.Broker) bool {
 		// Nobody could be heard while there was no controller: who went then would otherwise have a session and an election.
 		known := m.session(b)
+		known.began = time.Time{} // whenever that was
 		known.heard = known.heard.Add(-m.options.SessionTimeout / 8)
 		return true
 	})
@@ -260,7 +262,8 @@ func (c *Controller) UnregisterBroker(req *kmsg.UnregisterBrokerRequest, reply f
 			refused = refuse(kafka.BrokerIDNotRegistered, "broker %d is not registered", id)
 			return nil
 		}
-		return append(m.forget(id), &metadata.UnregisterBroker{ID: id, Epoch: b.Epoch})
+		records := append(m.forget(id), m.abandon(id)...)
+		return append(records, &metadata.UnregisterBroker{ID: id, Epoch: b.Epoch})
 	}, func(err error) {
 		if err != nil {
 			refused = refusalOf(err)

@@ -455,8 +455,10 @@ func TestPartitionsAreReassigned(t *testing.T) {
 	c.expect(t, c.reassignments())
 }
 
-func TestABrokerThatLeadsNothingIsGivenLittleAtFirst(t *testing.T) {
+func TestABrokerThatHasJustComeBackIsGivenLittle(t *testing.T) {
 	c := newCluster(t, 4)
+	c.Lead(2, c.log) // to which all have been there for ever
+	c.settle()
 	all := make([][]int32, 6)
 	for n := range all {
 		all[n] = [][]int32{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}[n%3]
@@ -478,15 +480,18 @@ func TestABrokerThatLeadsNothingIsGivenLittleAtFirst(t *testing.T) {
 			t.Errorf("without %d, leaders are %s, want %s", id, got, want)
 		}
 		c.boot(id)
+		c.live(2, 1, 2, 3, 4)
 		for n := range int32(6) {
 			c.expectAlter("it is back", c.proposal("t", n, c.image().Partition("t", n).Replicas...), kafka.None)
 		}
 	}
-	restart(1, "[2 2 3 2 2 3]") // everybody leads something: in the order of assignment
+	restart(1, "[2 2 3 2 2 3]") // in the order of assignment
 	c.expectPartition("single", 0, "replicas=[1 2] isr=[2] elr=[] leader=2/1 epoch=1")
 	for n := range int32(2) {
 		c.expectPartition("alone", n, "replicas=[1 4] isr=[4] elr=[] leader=4/1 epoch=1") // there is nobody else
 	}
 	restart(2, "[1 3 3 3 3 3]")
-	restart(3, "[1 2 1 1 1 1]")
+	restart(3, "[1 2 1 1 1 2]")
+	c.live(31, 1, 2, 3, 4)
+	restart(1, "[2 2 3 2 2 2]") // 3 came back too long ago to be spared
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"slices"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -128,7 +129,7 @@ func (m *machine) retire(id kafka.NodeID) []metadata.Record {
 			}
 			o := m.uncleanly(t, p, leave(p, id, min, m.active), stillLive)
 			if p.Leader == id && len(o.isr) > 1 {
-				o.leader = h.choose(t, p, o, stillLive)
+				o.leader = m.choose(&h, p, o, stillLive)
 			}
 			if c := change(t.ID, p, o); c != nil {
 				records = append(records, c)
@@ -141,36 +142,54 @@ func (m *machine) retire(id kafka.NodeID) []metadata.Record {
 
 // heirs are those who lead a topic's partitions when one who did is gone.
 type heirs struct {
-	lead  map[kafka.NodeID]bool // something of the topic already
-	fresh map[kafka.NodeID]bool // one partition, that has just been given to them
+	moved int                  // how many of its partitions were
+	given map[kafka.NodeID]int // of those, to brokers that came back a moment ago
 }
 
-// choose is who leads a partition instead, of those in sync, in the order of assignment but for this: who leads nothing of the topic takes
-// one partition at first, and the others go to who leads something. A broker that leads nothing has come back a moment ago, in a rolling
-// restart. Clients' connections to it ended with the process before, which many find out only when they use them and wait for a quarter of
-// a second then; its page cache is cold, too. So it should be little that waits.
-func (h *heirs) choose(t *metadata.Topic, p *metadata.Partition, o outcome, live func(kafka.NodeID) bool) kafka.NodeID {
-	if h.lead == nil {
-		h.lead, h.fresh = map[kafka.NodeID]bool{}, map[kafka.NodeID]bool{}
-		for _, other := range t.Partitions {
-			h.lead[other.Leader] = true
+// justBack is for how long a broker counts as having come back a moment ago. franz-go drops connections that were not used for 20 s.
+const justBack = 30 * time.Second
+
+// choose is who leads a partition instead, of those in sync, in the order of assignment but for this: a broker that has come back a moment ago,
+// after the others, takes one partition in four. Clients' connections to it ended with the process before, which some
+// find out only when they use them, and then wait for a quarter of a second; its page cache is cold, too. So it should not be much that waits.
+func (m *machine) choose(h *heirs, p *metadata.Partition, o outcome, live func(kafka.NodeID) bool) kafka.NodeID {
+	longest := m.options.Runtime.Now() // since when one of them has been there
+	for _, id := range o.isr {
+		if began := m.began(id); live(id) && began.Before(longest) {
+			longest = began
 		}
 	}
-	warm := kafka.NoNode
+	longest, recently := longest.Add(time.Second), m.options.Runtime.Now().Add(-justBack)
+	h.moved++
+	heir := kafka.NoNode
 	for _, id := range p.Replicas {
-		switch {
-		case !live(id) || !slices.Contains(o.isr, id):
-		case !h.lead[id] && !h.fresh[id]:
-			h.fresh[id] = true
+		if !live(id) || !slices.Contains(o.isr, id) {
+			continue
+		}
+		if began := m.began(id); !began.After(longest) || began.Before(recently) {
+			if heir == kafka.NoNode {
+				heir = id
+			}
+		} else if h.given[id]*4 < h.moved {
+			if h.given == nil {
+				h.given = map[kafka.NodeID]int{}
+			}
+			h.given[id]++
 			return id
-		case warm == kafka.NoNode && h.lead[id]:
-			warm = id
 		}
 	}
-	if warm != kafka.NoNode {
-		return warm
+	if heir == kafka.NoNode {
+		return o.leader
 	}
-	return o.leader
+	return heir
+}
+
+// began is when a broker registered, as far as this controller saw it; zero for earlier.
+func (m *machine) began(id kafka.NodeID) time.Time {
+	if b := m.image().Broker(id); b != nil {
+		return m.session(b).began
+	}
+	return time.Time{}
 }
 
 // revive gives leaders to partitions that have none and that a broker, which is now live, may lead.

@@ -28,6 +28,7 @@ type machine struct {
 // session is what the active controller knows of a broker that it has heard of.
 type session struct {
 	epoch    int64
+	began    time.Time // zero if that was before this controller was active
 	heard    time.Time
 	between  time.Duration // heartbeats, on average
 	applied  int64         // the metadata offset that the broker has applied

@@ -19,13 +19,17 @@ const (
 	shareOutTurn = time.Second
 	// mostCopied is how many partitions are moved to newcomers at a time.
 	mostCopied = 20
+	// shareOutLimit is after how long in which nothing could be moved a newcomer is left as it is.
+	shareOutLimit = 15 * time.Minute
 )
 
 // newcomers is what the active controller knows of those that wait for their share.
 type newcomers struct {
 	who   []kafka.NodeID // in order
-	since time.Time      // nobody was added or has gone
+	since time.Time      // nobody was added or has gone, and no broker is away
+	last  time.Time      // something was moved, or is being copied
 	moved int            // how many partitions were
+	told  bool           // that they wait for a broker that is away
 }
 
 // watchNewcomers looks after newcomers for as long as the shard leads.
@@ -46,50 +50,87 @@ func (m *machine) comesLate(id kafka.NodeID) (late bool) {
 	return late
 }
 
-// waiting are the newcomers, and whether the whole cluster is there: where a broker is missing, replicas stay where they are.
-func (m *machine) waiting() (who []kafka.NodeID, complete bool) {
-	complete = true
+// waiting are the newcomers, and a broker for which they wait: where one is away, replicas stay where they are.
+func (m *machine) waiting() (who []kafka.NodeID, away kafka.NodeID) {
+	away = kafka.NoNode
 	m.image().Brokers(func(b *metadata.Broker) bool {
 		if b.Newcomer {
 			who = append(who, b.ID)
 		}
-		complete = complete && b.Active()
+		if !b.Active() {
+			away = b.ID
+		}
 		return true
 	})
 	slices.Sort(who)
-	return who, complete
+	return who, away
 }
 
 // shareOut moves some partitions to newcomers, if they have been there for long enough, and has them lead their share at the end.
 func (m *machine) shareOut() []metadata.Record {
-	who, complete := m.waiting()
-	now := m.options.Runtime.Now()
-	if !slices.Equal(who, m.newcomers.who) {
-		m.newcomers = newcomers{who: who, since: now}
+	who, away := m.waiting()
+	now, n := m.options.Runtime.Now(), &m.newcomers
+	if !slices.Equal(who, n.who) {
+		*n = newcomers{who: who, since: now, last: now}
 	}
-	if len(who) == 0 || !complete || now.Sub(m.newcomers.since) < m.options.ShareOutAfter {
+	switch {
+	case len(who) == 0:
+		return nil
+	case away != kafka.NoNode:
+		if n.since = now; !n.told && !slices.Contains(who, away) {
+			n.told = true
+			m.options.Log.Info("brokers that have joined get their share of the replicas when all brokers are there, or are removed", "brokers", who, "away", away)
+		}
+		return nil
+	case now.Sub(n.since) < m.options.ShareOutAfter:
 		return nil
 	}
-	plan, busy := m.plan()
+	n.told = false
+	busy := m.beingMoved()
+	if busy > 0 {
+		n.last = now
+	}
+	if busy >= mostCopied {
+		return nil
+	}
+	plan, stuck := m.plan()
 	records := m.moveToNewcomers(plan, mostCopied-busy)
-	if len(records) > 0 || busy > 0 {
-		if m.newcomers.moved == 0 && len(records) > 0 {
+	if len(records) > 0 {
+		if n.moved == 0 {
 			m.options.Log.Info("brokers that have joined are given their share of the replicas", "brokers", who)
 		}
-		m.newcomers.moved += len(records)
+		n.moved += len(records)
+		n.last = now
 		return records
+	}
+	if busy > 0 || stuck && now.Sub(n.last) < shareOutLimit {
+		return nil
 	}
 	if records = m.leadByNewcomers(who); len(records) > 0 {
 		return records
 	}
-	if m.newcomers.moved > 0 {
-		m.options.Log.Info("brokers that have joined have their share of the replicas", "brokers", who, "partitions", m.newcomers.moved)
+	if n.moved > 0 {
+		m.options.Log.Info("brokers that have joined have their share of the replicas", "brokers", who, "partitions", n.moved)
 	}
 	return m.unmark(who)
 }
 
-// plan begins one with what is and is under way, and says how many partitions are being moved.
-func (m *machine) plan() (plan *placement.Plan, busy int) {
+// beingMoved counts the partitions that are being moved, and come nearer to where they go.
+func (m *machine) beingMoved() (busy int) {
+	m.image().Topics(func(t *metadata.Topic) bool {
+		for _, p := range t.Partitions {
+			if p.Reassigning() && p.Leader != kafka.NoNode && !slices.ContainsFunc(p.Adding, func(id kafka.NodeID) bool { return !m.active(id) }) {
+				busy++
+			}
+		}
+		return true
+	})
+	return busy
+}
+
+// plan begins one with what there is. What is being moved counts as moved; it stays as it is, as does what lacks a leader or a replica in sync:
+// nobody could copy from it, or it is better not to ask more of it. stuck says that there is something of the kind.
+func (m *machine) plan() (plan *placement.Plan, stuck bool) {
 	var brokers []placement.Broker
 	for _, b := range m.placeable() {
 		brokers = append(brokers, placement.Broker{ID: int32(b.ID), Rack: b.Rack})
@@ -99,22 +140,20 @@ func (m *machine) plan() (plan *placement.Plan, busy int) {
 		for _, p := range t.Partitions {
 			replicas := p.Replicas
 			if p.Reassigning() {
-				busy++
 				replicas = targetReplicas(p)
 			}
-			partitions = append(partitions, placement.Partition{Topic: t.Name, Number: p.Number, Replicas: numbers(replicas)})
+			fixed := p.Reassigning() || p.Leader == kafka.NoNode || len(p.ISR) < len(p.Replicas)
+			stuck = stuck || fixed
+			partitions = append(partitions, placement.Partition{Topic: t.Name, Number: p.Number, Replicas: numbers(replicas), Fixed: fixed})
 		}
 		return true
 	})
-	return placement.New(brokers, partitions), busy
+	return placement.New(brokers, partitions), stuck
 }
 
 // moveToNewcomers begins to move so many partitions. Internal topics, which were made with as many replicas as there were brokers, get
 // what they lack.
 func (m *machine) moveToNewcomers(plan *placement.Plan, most int) (records []metadata.Record) {
-	if most <= 0 {
-		return nil
-	}
 	left := most
 	m.image().Topics(func(t *metadata.Topic) bool {
 		if replicas := m.options.Configs.InternalReplicas(m.image(), t.Name); replicas > 0 {
@@ -126,9 +165,6 @@ func (m *machine) moveToNewcomers(plan *placement.Plan, most int) (records []met
 	for _, move := range plan.Moves() {
 		t := m.image().Topic(move.Topic)
 		p := t.Partition(move.Partition)
-		if p.Reassigning() {
-			continue // it is to be elsewhere still, when it has come to where it goes
-		}
 		target, min := nodeIDs(move.To), effectiveMin(p, m.options.Configs.MinISR(m.image(), t.Name))
 		var c *metadata.PartitionChange
 		if o, done := completed(p, target, min, m.active); done {
@@ -172,5 +208,22 @@ func (m *machine) unmark(who []kafka.NodeID) (records []metadata.Record) {
 	for _, id := range who {
 		records = append(records, &metadata.BrokerChange{ID: id, Epoch: m.image().Broker(id).Epoch, Newcomer: metadata.Cleared})
 	}
+	return records
+}
+
+// abandon ends the reassignments to a broker that is removed: they would never end.
+func (m *machine) abandon(gone kafka.NodeID) (records []metadata.Record) {
+	m.image().Topics(func(t *metadata.Topic) bool {
+		for _, p := range t.Partitions {
+			if !slices.Contains(p.Adding, gone) || slices.Contains(p.ISR, gone) || slices.Contains(p.ELR, gone) {
+				continue
+			}
+			original := originalReplicas(p)
+			if o, done := completed(p, original, effectiveMin(p, m.options.Configs.MinISR(m.image(), t.Name)), m.active); done {
+				records = append(records, m.reassigned(t.ID, p, original, o))
+			}
+		}
+		return true
+	})
 	return records
 }

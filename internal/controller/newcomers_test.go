@@ -3,8 +3,11 @@ package controller
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -107,8 +110,84 @@ func TestNothingIsSharedOutWhileABrokerIsAway(t *testing.T) {
 	c.live(20, 1, 3)
 	c.expect(t, c.reassignments())
 	c.boot(2)
-	c.live(3, 1, 2, 3)
+	c.live(8, 1, 2, 3)
+	c.expect(t, c.reassignments())
+	c.live(4, 1, 2, 3)
 	c.expect(t, c.reassignments(), "t-0 [3 1]+[3]-[1]")
+}
+
+func TestABrokerThatIsRemovedWhileItIsGivenItsShareHoldsUpNobody(t *testing.T) {
+	c := newGrowing(t, 1)
+	placed := make([][]int32, 40)
+	for n := range placed {
+		placed[n] = []int32{1}
+	}
+	c.created(assigned("t", placed...))
+	c.boot(2)
+	c.live(12, 1, 2)
+	if n := len(c.reassignments()); n != mostCopied {
+		t.Fatalf("%d partitions are moved", n)
+	}
+	c.live(10, 1) // broker 2 dies with nothing copied
+	c.boot(3)
+	c.live(15, 1, 3)
+	if n := len(c.reassignments()); n != mostCopied {
+		t.Errorf("%d partitions are moved while a broker is away", n)
+	}
+	req := kmsg.NewPtrUnregisterBrokerRequest()
+	req.BrokerID = 2
+	c.UnregisterBroker(req, func(r *kmsg.UnregisterBrokerResponse) {
+		if r.ErrorCode != 0 {
+			t.Error(kafka.ErrorCode(r.ErrorCode))
+		}
+	})
+	c.settle()
+	c.expect(t, c.reassignments())
+	for range 4 {
+		c.live(12, 1, 3)
+		c.copied()
+	}
+	c.live(3, 1, 3)
+	if got, want := c.shares(), "map[1:20 3:20] map[1:20 3:20]"; got != want || c.isNewcomer(3) {
+		t.Errorf("replicas and leaders are %s, want %s", got, want)
+	}
+}
+
+func TestWhatHasNoLeaderIsNotMoved(t *testing.T) {
+	c := newGrowing(t, 2)
+	c.created(assigned("t", []int32{1}, []int32{1}, []int32{2}, []int32{2}))
+	c.expectAlter("a smaller ISR is none", c.proposal("t", 0, 1), kafka.None)
+	c.boot(3)
+	c.boot(1)
+	lost := c.image().Partition("t", 0)
+	if lost.Leader != 1 {
+		t.Fatalf("the partition is %+v", lost)
+	}
+	c.live(12, 1, 2, 3)
+	for _, id := range c.reassignments() {
+		if !strings.Contains(id, "+[3]") {
+			t.Error(id)
+		}
+	}
+	c.copied()
+	c.live(3, 1, 2, 3)
+	if got, want := c.shares(), "map[1:1 2:2 3:1] map[1:1 2:2 3:1]"; got != want || c.isNewcomer(3) {
+		t.Errorf("replicas and leaders are %s, want %s", got, want)
+	}
+}
+
+func TestABrokerThatIsAboutToComeWhenAnInternalTopicIsMadeIsANewcomer(t *testing.T) {
+	c := newGrowing(t, 1)
+	c.boots[2]++
+	epoch, err := c.register(c.broker(2)) // and is fenced still
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.EnsureTopic(TopicSpec{Name: kafka.GroupMetadataTopic, Partitions: 1, ReplicationFactor: 3}, func(error) {})
+	c.settle()
+	c.epoch[2] = epoch
+	c.live(13, 1, 2)
+	c.expect(t, c.reassignments(), "__consumer_offsets-0 [1 2]+[2]-[]")
 }
 
 func TestWhoMovesReplicasByHandEndsTheSharingOut(t *testing.T) {

@@ -269,7 +269,9 @@ func (c *Controller) EnsureTopic(spec TopicSpec, reply func(error)) {
 		}
 		plan := topicPlan{name: spec.Name}
 		m.planTopic(&plan, &t, nil)
-		refused = plan.refusal
+		if refused = plan.refusal; refused == nil && t.ReplicationFactor < spec.ReplicationFactor {
+			plan.records = append(plan.records, m.markComing()...)
+		}
 		return plan.records
 	}, func(err error) {
 		if err == nil && refused != nil {
@@ -277,6 +279,27 @@ func (c *Controller) EnsureTopic(spec TopicSpec, reply func(error)) {
 		}
 		reply(err)
 	})
+}
+
+// markComing marks brokers as newcomers that have registered, have nothing, and do not serve yet: they came before the topic that is being
+// made, and too late to be given replicas of it.
+func (m *machine) markComing() (records []metadata.Record) {
+	has := map[kafka.NodeID]bool{}
+	m.image().Topics(func(t *metadata.Topic) bool {
+		for _, p := range t.Partitions {
+			for _, id := range p.Replicas {
+				has[id] = true
+			}
+		}
+		return true
+	})
+	m.image().Brokers(func(b *metadata.Broker) bool {
+		if b.Fenced && !b.Newcomer && !has[b.ID] {
+			records = append(records, &metadata.BrokerChange{ID: b.ID, Epoch: b.Epoch, Newcomer: metadata.Set})
+		}
+		return true
+	})
+	return records
 }
 
 // DeleteTopics deletes topics by name, or by id (KIP-516).

@@ -23,6 +23,10 @@ type Partition struct {
 	Topic    string
 	Number   int32
 	Replicas []int32
+	// Fixed partitions are counted, and stay as they are.
+	Fixed bool
+
+	topic int // its topic's number in the plan
 }
 
 // Move is a partition whose replicas are to be elsewhere, or in another order.
@@ -39,14 +43,29 @@ type Plan struct {
 	rack       map[int32]string
 	partitions []Partition
 	was        [][]int32
-	replicas   map[int32]int // how many each broker has
-	leaders    map[int32]int // of how many it is the first
-	takers     []int32       // who may get replicas and leadership from others; nil for everybody
+	load       // of all topics
+	topics     []load
+	takers     []int32 // who may get replicas and leadership from others; nil for everybody
+}
+
+// load is what brokers have of something.
+type load struct {
+	replicas map[int32]int // how many each has
+	leaders  map[int32]int // of how many it is the first
+}
+
+func newLoad() load { return load{map[int32]int{}, map[int32]int{}} }
+
+func (l load) count(id int32, place, by int) {
+	l.replicas[id] += by
+	if place == 0 {
+		l.leaders[id] += by
+	}
 }
 
 // New begins with what is. Brokers are those that replicas may go to.
 func New(brokers []Broker, partitions []Partition) *Plan {
-	s := &Plan{brokers: slices.Clone(brokers), rack: map[int32]string{}, partitions: slices.Clone(partitions), replicas: map[int32]int{}, leaders: map[int32]int{}}
+	s := &Plan{brokers: slices.Clone(brokers), rack: map[int32]string{}, partitions: slices.Clone(partitions), load: newLoad()}
 	slices.SortFunc(s.brokers, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
 	for _, b := range s.brokers {
 		s.rack[b.ID] = b.Rack
@@ -56,27 +75,29 @@ func New(brokers []Broker, partitions []Partition) *Plan {
 	})
 	for i := range s.partitions {
 		p := &s.partitions[i]
+		if i == 0 || p.Topic != s.partitions[i-1].Topic {
+			s.topics = append(s.topics, newLoad())
+		}
+		p.topic = len(s.topics) - 1
 		s.was = append(s.was, p.Replicas)
 		p.Replicas = slices.Clone(p.Replicas)
 		for n, id := range p.Replicas {
-			s.count(id, n, 1)
+			s.count(p, id, n, 1)
 		}
 	}
 	return s
 }
 
-func (s *Plan) count(id int32, place, by int) {
-	s.replicas[id] += by
-	if place == 0 {
-		s.leaders[id] += by
-	}
+func (s *Plan) count(p *Partition, id int32, place, by int) {
+	s.load.count(id, place, by)
+	s.topics[p.topic].count(id, place, by)
 }
 
 // put gives a place among a partition's replicas to another broker.
 func (s *Plan) put(p *Partition, place int, id int32) {
-	s.count(p.Replicas[place], place, -1)
+	s.count(p, p.Replicas[place], place, -1)
 	p.Replicas[place] = id
-	s.count(id, place, 1)
+	s.count(p, id, place, 1)
 }
 
 // crowding is how many other replicas of a partition are in the rack of a broker that takes a place. Without racks nothing is crowded.
@@ -95,7 +116,7 @@ func (s *Plan) Drain(id int32) (stuck []Partition) {
 	for i := range s.partitions {
 		p := &s.partitions[i]
 		place := slices.Index(p.Replicas, id)
-		if place < 0 {
+		if place < 0 || p.Fixed {
 			continue
 		}
 		best, found := s.bestFor(p, place)
@@ -163,7 +184,7 @@ func (s *Plan) Widen(topic string, replicas, most int) (widened int) {
 		if widened == most {
 			break
 		}
-		if p.Topic != topic || len(p.Replicas) >= min(replicas, len(s.brokers)) {
+		if p.Topic != topic || p.Fixed || len(p.Replicas) >= min(replicas, len(s.brokers)) {
 			continue
 		}
 		had := len(p.Replicas)
@@ -172,7 +193,7 @@ func (s *Plan) Widen(topic string, replicas, most int) (widened int) {
 			if !found {
 				break
 			}
-			s.count(best, len(p.Replicas), 1)
+			s.count(p, best, len(p.Replicas), 1)
 			p.Replicas = append(p.Replicas, best)
 		}
 		if len(p.Replicas) > had {
@@ -205,40 +226,60 @@ func (s *Plan) moveOne() bool {
 }
 
 // movable finds a replica that may go from one broker to another without crowding a rack more; a follower rather than a leader,
-// unless leaders are what the other one lacks.
+// unless leaders are what the other one lacks. It is of the topic of which the one has most more than the other, so that nobody gets all
+// of one topic and nothing of the next.
 func (s *Plan) movable(from, to int32) (found *Partition, at int) {
-	lead := s.leaders[from]-s.leaders[to] >= 2
+	lead, most, fits := s.leaders[from]-s.leaders[to] >= 2, 0, false
 	for i := range s.partitions {
 		p := &s.partitions[i]
 		place := slices.Index(p.Replicas, from)
-		if place < 0 || slices.Contains(p.Replicas, to) || s.crowding(p, place, to) > s.crowding(p, place, from) {
+		if place < 0 || p.Fixed || slices.Contains(p.Replicas, to) {
 			continue
 		}
-		if (place == 0) == lead {
-			return p, place
+		fitsToo, more := (place == 0) == lead, s.topics[p.topic].more(from, to, lead)
+		if found != nil && (fits && !fitsToo || fits == fitsToo && more <= most) || s.crowding(p, place, to) > s.crowding(p, place, from) {
+			continue
 		}
-		if found == nil {
-			found, at = p, place
-		}
+		found, at, most, fits = p, place, more, fitsToo
 	}
 	return found, at
 }
 
-// leadOne has a broker that is the first of few partitions be the first of one that is led by one of many.
+// more is how many replicas or leaders one broker has more than another.
+func (l load) more(one, than int32, lead bool) int {
+	if lead {
+		return l.leaders[one] - l.leaders[than]
+	}
+	return l.replicas[one] - l.replicas[than]
+}
+
+// leadOne has a broker that is the first of few partitions be the first of one that is led by one of many, of the topic of which the one leads
+// most more than the other.
 func (s *Plan) leadOne() bool {
+	var found *Partition
+	at, most := 0, 0
 	for i := range s.partitions {
 		p := &s.partitions[i]
-		for place := 1; place < len(p.Replicas); place++ {
+		for place := 1; place < len(p.Replicas) && !p.Fixed; place++ {
 			first, other := p.Replicas[0], p.Replicas[place]
-			if _, known := s.rack[other]; known && s.takes(other) && s.leaders[first]-s.leaders[other] >= 2 {
-				p.Replicas[0], p.Replicas[place] = other, first
-				s.leaders[first]--
-				s.leaders[other]++
-				return true
+			if _, known := s.rack[other]; !known || !s.takes(other) || s.leaders[first]-s.leaders[other] < 2 {
+				continue
+			}
+			if more := s.topics[p.topic].more(first, other, true); found == nil || more > most {
+				found, at, most = p, place, more
 			}
 		}
 	}
-	return false
+	if found == nil {
+		return false
+	}
+	first, other := found.Replicas[0], found.Replicas[at]
+	s.count(found, first, 0, -1)
+	s.count(found, other, at, -1)
+	found.Replicas[0], found.Replicas[at] = other, first
+	s.count(found, other, 0, 1)
+	s.count(found, first, at, 1)
+	return true
 }
 
 // Moves are the partitions that are to change.

@@ -14,6 +14,10 @@ func brokersOf(racks ...string) (all []Broker) {
 	return all
 }
 
+func partition(topic string, number int32, replicas ...int32) Partition {
+	return Partition{Topic: topic, Number: number, Replicas: replicas}
+}
+
 // loads are how many replicas brokers have, and of how many partitions they are the first.
 func (s *Plan) loads() (replicas, leaders []int) {
 	for _, b := range s.brokers {
@@ -47,7 +51,7 @@ func (s *Plan) check(t *testing.T) {
 func TestANewBrokerGetsItsShare(t *testing.T) {
 	var partitions []Partition
 	for n := range int32(12) {
-		partitions = append(partitions, Partition{"t", n, []int32{n % 3, (n + 1) % 3, (n + 2) % 3}})
+		partitions = append(partitions, partition("t", n, n%3, (n+1)%3, (n+2)%3))
 	}
 	s := New(brokersOf("", "", "", ""), partitions)
 	s.Spread()
@@ -79,7 +83,7 @@ func TestRacksAreNotCrowdedForTheSakeOfShares(t *testing.T) {
 	// Everything has a replica in each of two racks; of three brokers, one is alone in its rack.
 	var partitions []Partition
 	for n := range int32(6) {
-		partitions = append(partitions, Partition{"t", n, []int32{0, 2}})
+		partitions = append(partitions, partition("t", n, 0, 2))
 	}
 	s := New(brokersOf("a", "a", "b"), partitions)
 	s.Spread()
@@ -95,7 +99,7 @@ func TestRacksAreNotCrowdedForTheSakeOfShares(t *testing.T) {
 }
 
 func TestABrokerIsDrained(t *testing.T) {
-	partitions := []Partition{{"t", 0, []int32{0, 1}}, {"t", 1, []int32{1, 2}}, {"t", 2, []int32{2, 0}}, {"wide", 0, []int32{0, 1, 2}}}
+	partitions := []Partition{partition("t", 0, 0, 1), partition("t", 1, 1, 2), partition("t", 2, 2, 0), partition("wide", 0, 0, 1, 2)}
 	s := New(brokersOf("", "", ""), partitions)
 	stuck := s.Drain(2)
 	s.check(t)
@@ -113,7 +117,7 @@ func TestPlansAreEvenWhateverTheyBeginWith(t *testing.T) {
 		brokers := 2 + chance.IntN(6)
 		var partitions []Partition
 		for n := range chance.IntN(60) {
-			partitions = append(partitions, Partition{"t", int32(n), nil})
+			partitions = append(partitions, partition("t", int32(n)))
 			for _, id := range chance.Perm(brokers)[:1+chance.IntN(min(3, brokers))] {
 				partitions[n].Replicas = append(partitions[n].Replicas, int32(id))
 			}
@@ -143,7 +147,7 @@ func TestOnlyThoseWhoTakeGetSomething(t *testing.T) {
 		}
 		var partitions []Partition
 		for n := range chance.IntN(80) {
-			p := Partition{"t", int32(n), nil}
+			p := partition("t", int32(n))
 			for _, id := range chance.Perm(old)[:1+chance.IntN(old)] {
 				p.Replicas = append(p.Replicas, int32(id))
 			}
@@ -181,8 +185,46 @@ func TestOnlyThoseWhoTakeGetSomething(t *testing.T) {
 	}
 }
 
+func TestEveryTopicIsSpread(t *testing.T) {
+	var partitions []Partition
+	for topic := range 10 {
+		for n := range int32(12) {
+			partitions = append(partitions, partition(fmt.Sprint("t", topic), n, n%3, (n+1)%3, (n+2)%3))
+		}
+	}
+	s := New(brokersOf("", "", "", ""), partitions)
+	s.SpreadTo([]int32{3}, 1000)
+	s.check(t)
+	if replicas, leaders := s.loads(); !slices.Equal(replicas, []int{90, 90, 90, 90}) || !slices.Equal(leaders, []int{30, 30, 30, 30}) {
+		t.Errorf("brokers have %v replicas and lead %v", replicas, leaders)
+	}
+	for n, topic := range s.topics {
+		for id := range int32(4) {
+			if topic.replicas[id] < 8 || topic.replicas[id] > 10 || topic.leaders[id] < 2 || topic.leaders[id] > 4 {
+				t.Errorf("of topic %d, broker %d has %d replicas of 36 and leads %d partitions of 12", n, id, topic.replicas[id], topic.leaders[id])
+			}
+		}
+	}
+}
+
+func TestWhatIsFixedStays(t *testing.T) {
+	fixed := partition("t", 0, 0)
+	fixed.Fixed = true
+	s := New(brokersOf("", ""), []Partition{fixed, partition("t", 1, 0), partition("u", 0, 0)})
+	s.SpreadTo([]int32{1}, 10)
+	s.Widen("t", 2, 10)
+	for _, m := range s.Moves() {
+		if m.Topic == "t" && m.Partition == 0 {
+			t.Errorf("%v", m)
+		}
+	}
+	if stuck := s.Drain(0); len(stuck) != 1 || s.replicas[0] != 2 { // t-1 is on both by now
+		t.Errorf("%v cannot move, and %d replicas stay", stuck, s.replicas[0])
+	}
+}
+
 func TestTopicsAreWidened(t *testing.T) {
-	partitions := []Partition{{"narrow", 0, []int32{0}}, {"narrow", 1, []int32{0}}, {"narrow", 2, []int32{1, 2}}, {"other", 0, []int32{0}}}
+	partitions := []Partition{partition("narrow", 0, 0), partition("narrow", 1, 0), partition("narrow", 2, 1, 2), partition("other", 0, 0)}
 	brokers := brokersOf("a", "a", "b")
 	s := New(brokers, partitions)
 	if n := s.Widen("narrow", 2, 10); n != 2 {

@@ -254,19 +254,19 @@ func (n *Node) observers() []Observer {
 	return list
 }
 
-// milestone is an entry that another voter had on its disk when the leader looked, and the leader had not.
+// milestone is an entry that was committed when the leader looked, and that it had not on its own disk.
 type milestone struct {
 	index uint64 // 0 for none
 	seen  time.Time
 }
 
-// stepAside has another voter lead where this leader's own disk has not kept for a second what the other one's has. A leader applies
-// only what is on its own disk: as long as that stands still nothing is decided, and since heartbeats need no disk nobody else would
-// come to lead. Where all disks are slow alike nobody is better, and nothing changes.
+// stepAside has another voter lead where this leader's own disk has not kept for a second what is committed by the others' disks. A leader
+// applies only what is on its own disk: as long as that stands still nothing is decided, and since heartbeats need no disk nobody else would
+// come to lead. Where the others are no quorum without this member, or all disks are slow alike, nothing would be better, and nothing changes.
 func (n *Node) stepAside() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.leads || n.failed || n.closed {
+	if !n.leads || n.failed || n.closed || n.yielding != nil {
 		n.milestone = milestone{}
 		return
 	}
@@ -280,11 +280,12 @@ func (n *Node) stepAside() {
 			most, heir = p.Match, id
 		}
 	})
+	committed := n.raw.BasicStatus().HardState.GetCommit()
 	switch {
-	case own >= most:
+	case own >= committed || heir == 0:
 		n.milestone = milestone{}
 	case own >= n.milestone.index || n.milestone.index == 0:
-		n.milestone = milestone{most, now}
+		n.milestone = milestone{committed, now}
 	case now.Sub(n.milestone.seen) >= mostBehind:
 		n.o.Log.Warn("the disk of this node, which leads the metadata quorum, is slow; another node is to lead",
 			"leader", n.describe([]uint64{heir})[0], "slow_for", now.Sub(n.milestone.seen).Round(time.Millisecond))

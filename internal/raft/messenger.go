@@ -181,11 +181,13 @@ func (n *Node) Disconnected(id uint64) {
 		}
 		_ = n.raw.ForgetLeader()
 		n.pump()
+		term := n.term
 		turn := time.Duration(n.turnToCampaign(id))*campaignStep + time.Duration(n.o.Runtime.Rand().Int64N(int64(campaignSpread)))
 		n.loop.After(turn, func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			if !n.failed && !n.closed && n.leader == 0 && slices.Contains(n.members.voters, n.identity.raft) {
+			// In a later term somebody has been given this member's vote already, and may be about to lead.
+			if !n.failed && !n.closed && n.leader == 0 && n.term == term && slices.Contains(n.members.voters, n.identity.raft) {
 				_ = n.raw.Campaign() // it fails where there is nothing to win
 				n.pump()
 			}

@@ -62,6 +62,7 @@ func (t *trial) agreeOn(tp kafka.TopicPartition) {
 			_, err = r.ReadAt(data, 0)
 			t.expect(err == nil, "%s on host %d cannot be read at %d: %v", tp, h.number, from, err)
 			_ = record.Split(data, func(b record.Batch) error {
+				t.expect(b.ComputeCRC() == b.CRC(), "%s on host %d: the batch at %d is corrupt", tp, h.number, b.BaseOffset())
 				c.sums[b.BaseOffset()] = b.CRC()
 				return nil
 			})

@@ -308,7 +308,7 @@ func (c *consumer) take(p *place, answer *kmsg.FetchResponseTopicPartition, trim
 	})
 	if err != nil && err != record.ErrShort {
 		// Nobody looks at what is sent to consumers but they themselves.
-		c.t.expect(c.t.rotten != nil, "%s: %s: %v", c.name, p, err)
+		c.t.expect(c.from.life.host.disk.rotten, "%s: %s: %v", c.name, p, err)
 		c.t.done("batches that had rotted", 1)
 		p.told = false
 	}

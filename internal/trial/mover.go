@@ -25,7 +25,7 @@ func (m *mover) start() {
 	}
 	m.t.after(m.t.between(0, 4000*ms), func() {
 		topic := m.t.shadow.topics[[]string{"plain", "plain", "small", "keyed", kafka.GroupMetadataTopic}[m.t.chance.IntN(5)]]
-		if topic == nil || !topic.ready || m.t.healing {
+		if topic == nil || !topic.ready || m.t.healing || m.t.handsOff {
 			m.start()
 			return
 		}

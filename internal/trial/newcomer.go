@@ -19,6 +19,7 @@ func (t *trial) growLater() {
 	if !t.clustered() || t.o.Mutant != nil || t.chance.IntN(3) > 0 {
 		return
 	}
+	t.handsOff = t.chance.IntN(2) == 0
 	t.after(t.between(time.Second, 12*time.Second), func() {
 		if t.healing {
 			return
@@ -60,19 +61,23 @@ func (t *trial) waiting() (which string) {
 	return which
 }
 
-// shared counts the partitions that a host which came later has, when it has been given its share.
+// shared looks what a host has that came later, when it has been given its share.
 func (t *trial) shared() {
 	for _, h := range t.hosts {
 		if !h.late || !h.serves() {
 			continue
 		}
+		replicas := 0
 		h.life.node.Image().Topics(func(topic *metadata.Topic) bool {
 			for _, p := range topic.Partitions {
 				if slices.Contains(p.Replicas, kafka.NodeID(h.number)) {
-					t.done("replicas on nodes that joined later", 1)
+					replicas++
 				}
 			}
 			return true
 		})
+		// There are four partitions at least, with three replicas each, and eight hosts at most.
+		t.expect(!t.handsOff || replicas > 0, "host %d has joined, nobody has moved anything by hand, and it has no replica", h.number)
+		t.counts["replicas on nodes that joined later"] += replicas
 	}
 }

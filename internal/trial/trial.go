@@ -74,7 +74,9 @@ type trial struct {
 	delayed map[way]time.Duration // everything takes so much longer
 	newest  *metadata.Image       // that is committed, as far as was seen
 	absent  *host                 // whose disk is being replaced; nil for none
-	rotten  *host                 // whose files are not what they were: until it has others nothing else strikes; nil for none
+	// handsOff says that nobody moves partitions by hand.
+	handsOff bool
+	rotten   *host // whose files are not what they were: until it has others nothing else strikes; nil for none
 
 	actors  []actor
 	nemesis *nemesis
