@@ -281,20 +281,11 @@ func (c *Controller) EnsureTopic(spec TopicSpec, reply func(error)) {
 	})
 }
 
-// markComing marks brokers as newcomers that have registered, have nothing, and do not serve yet: they came before the topic that is being
-// made, and too late to be given replicas of it.
+// markComing marks brokers as newcomers that do not serve while a topic is made with fewer replicas than it should have: when they do they
+// are given the ones it lacks.
 func (m *machine) markComing() (records []metadata.Record) {
-	has := map[kafka.NodeID]bool{}
-	m.image().Topics(func(t *metadata.Topic) bool {
-		for _, p := range t.Partitions {
-			for _, id := range p.Replicas {
-				has[id] = true
-			}
-		}
-		return true
-	})
 	m.image().Brokers(func(b *metadata.Broker) bool {
-		if b.Fenced && !b.Newcomer && !has[b.ID] {
+		if !b.Active() && !b.Newcomer {
 			records = append(records, &metadata.BrokerChange{ID: b.ID, Epoch: b.Epoch, Newcomer: metadata.Set})
 		}
 		return true
