@@ -2,6 +2,7 @@ package api
 
 import (
 	"sync"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/metadata"
@@ -25,6 +26,7 @@ type produceRequest struct {
 	topics      []producedTopic
 	result      wire.ProduceResult
 	endpoints   []wire.Endpoint
+	held        bool // its answer was, see mustHold
 }
 
 type producedTopic struct {
@@ -155,10 +157,29 @@ func (r *produceRequest) stagePartition(place int, topic *replica.Topic, number 
 	}
 }
 
+// movedPause is for how long a client is not told that another node leads.
+const movedPause = 20 * time.Millisecond
+
+// mustHold reports whether the answer has to wait a moment: it sends the client to another leader. That one hears that it leads at the time
+// when this node does, and not before; a client that is faster is refused there, and waits for ten times as long.
+func (r *produceRequest) mustHold() bool {
+	hold := false
+	for i := range r.Batches {
+		hold = hold || r.Batches[i].Err == kafka.NotLeaderOrFollower
+	}
+	hold = hold && !r.held
+	r.held = hold
+	return hold
+}
+
 // answer is called when every part of the request has its result.
 func (r *produceRequest) answer() {
 	if r.Acks == 0 {
 		r.answerNothing()
+		return
+	}
+	if r.mustHold() {
+		r.api.timers.After(movedPause, r.answer)
 		return
 	}
 	w := wire.ProduceResponse{Version: r.version}

@@ -491,7 +491,7 @@ func TestABrokerThatHasJustComeBackIsGivenLittle(t *testing.T) {
 		c.expectPartition("alone", n, "replicas=[1 4] isr=[4] elr=[] leader=4/1 epoch=1") // there is nobody else
 	}
 	restart(2, "[1 3 3 3 3 3]")
-	restart(3, "[1 2 1 1 1 2]")
+	restart(3, "[1 2 1 1 1 1]")
 	c.live(31, 1, 2, 3, 4)
-	restart(1, "[2 2 3 2 2 2]") // 3 came back too long ago to be spared
+	restart(1, "[2 2 3 2 2 3]") // 3 came back too long ago to be spared
 }

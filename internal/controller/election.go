@@ -150,7 +150,7 @@ type heirs struct {
 const justBack = 30 * time.Second
 
 // choose is who leads a partition instead, of those in sync, in the order of assignment but for this: a broker that has come back a moment ago,
-// after the others, takes one partition in four. Clients' connections to it ended with the process before, which some
+// after the others, takes one partition in eight. Clients' connections to it ended with the process before, which some
 // find out only when they use them, and then wait for a quarter of a second; its page cache is cold, too. So it should not be much that waits.
 func (m *machine) choose(h *heirs, p *metadata.Partition, o outcome, live func(kafka.NodeID) bool) kafka.NodeID {
 	longest := m.options.Runtime.Now() // since when one of them has been there
@@ -170,7 +170,7 @@ func (m *machine) choose(h *heirs, p *metadata.Partition, o outcome, live func(k
 			if heir == kafka.NoNode {
 				heir = id
 			}
-		} else if h.given[id]*4 < h.moved {
+		} else if h.given[id]*8 < h.moved {
 			if h.given == nil {
 				h.given = map[kafka.NodeID]int{}
 			}
