@@ -253,7 +253,7 @@ func TestANodeThatJoinsGetsItsShareAndIsDrainedAgain(t *testing.T) {
 	if r.status != 1 || !strings.Contains(r.stderr, "wide-0 has 3 replicas, and without node 1") {
 		t.Errorf("draining one of three nodes that a topic has to be on ends with %d and says %q", r.status, r.stderr)
 	}
-	gregortest.Start(t, gregortest.With("join", cluster.Brokers[0].Addr()))
+	joined := gregortest.Start(t, gregortest.With("join", cluster.Brokers[0].Addr()))
 	// The node that is asked may not have heard yet that the new one serves.
 	r = run("", "cluster", "spread", "--at-once", "100")
 	for deadline := time.Now().Add(10 * time.Second); strings.Contains(r.stderr, "does not serve") && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -271,6 +271,11 @@ func TestANodeThatJoinsGetsItsShareAndIsDrainedAgain(t *testing.T) {
 	if n := load()[1]; n != 0 {
 		t.Errorf("node 1 has %d replicas after it was drained", n)
 	}
+	if r := run("", "cluster", "remove", "3"); r.status != 1 || !strings.Contains(r.stderr, "node 3 serves: stop it first") {
+		t.Errorf("removing a node that serves ends with %d and says %q", r.status, r.stderr)
+	}
+	joined.Stop()
+	must(t, "", "cluster", "remove", "3") // at once: it may take a moment until the cluster has seen the end
 	if lines := must(t, "", "consume", "orders", "-e"); strings.Count(lines, "a line\n") != 1000 {
 		t.Errorf("%d lines are left of 1000", strings.Count(lines, "\n"))
 	}

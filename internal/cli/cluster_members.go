@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,16 +100,24 @@ func refusal(code int16, message *string) error {
 	return err
 }
 
+// stoppedWithin is how long it may take until the cluster has seen that a node was stopped a moment ago.
+const stoppedWithin = 2 * time.Second
+
 // removeNode refuses a node that lives: it would only register again.
 func (q *call) removeNode(id int32) error {
-	cluster, err := q.describeCluster()
-	if err != nil {
-		return err
-	}
-	for _, b := range cluster.Brokers {
-		if b.ID == id && !b.Fenced {
-			return fmt.Errorf("node %d serves: stop it first; or, to take it out of the metadata quorum only, use remove --vote %d", id, id)
+	serves := true
+	for deadline := time.Now().Add(stoppedWithin); serves && time.Now().Before(deadline); {
+		cluster, err := q.describeCluster()
+		if err != nil {
+			return err
 		}
+		serves = slices.ContainsFunc(cluster.Brokers, func(b describedBroker) bool { return b.ID == id && !b.Fenced })
+		if serves {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	if serves {
+		return fmt.Errorf("node %d serves: stop it first; or, to take it out of the metadata quorum only, use remove --vote %d", id, id)
 	}
 	request := kmsg.NewPtrUnregisterBrokerRequest()
 	request.BrokerID = id
