@@ -99,7 +99,7 @@ func (p *producer) work() {
 	}
 	var now []*produced
 	for _, s := range p.streams {
-		if len(s.window) < 5 && !s.stalled && !s.overtaken && p.t.chance.IntN(3) > 0 {
+		if len(s.window) < 5 && !s.waits() && !s.stalled && !s.overtaken && p.t.chance.IntN(3) > 0 {
 			now = append(now, p.make(s))
 		}
 	}
@@ -111,6 +111,12 @@ func (p *producer) work() {
 		}
 	}
 	p.t.after(p.t.between(time.Millisecond, 150*time.Millisecond), p.work)
+}
+
+// waits reports whether a batch is to be sent again. Until it is nothing new is sent, as by all clients: the log remembers five batches of a
+// producer, and more than four new ones would make it forget that one.
+func (s *stream) waits() bool {
+	return slices.ContainsFunc(s.window, func(b *produced) bool { return !b.flying })
 }
 
 func (p *producer) make(s *stream) *produced {
