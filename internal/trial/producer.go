@@ -25,6 +25,7 @@ type producer struct {
 
 // stream is what a producer writes to one partition.
 type stream struct {
+	made int // batches, so far
 	kafka.TopicPartition
 	sequence int32
 	window   []*produced // not acknowledged, in order; five at most
@@ -37,6 +38,7 @@ type stream struct {
 
 // produced is one batch.
 type produced struct {
+	number   int // of its stream
 	stream   *stream
 	values   []string
 	sequence int32
@@ -99,7 +101,7 @@ func (p *producer) work() {
 	}
 	var now []*produced
 	for _, s := range p.streams {
-		if len(s.window) < 5 && !s.waits() && !s.stalled && !s.overtaken && p.t.chance.IntN(3) > 0 {
+		if s.mayGoOn() && !s.stalled && !s.overtaken && p.t.chance.IntN(3) > 0 {
 			now = append(now, p.make(s))
 		}
 	}
@@ -113,14 +115,13 @@ func (p *producer) work() {
 	p.t.after(p.t.between(time.Millisecond, 150*time.Millisecond), p.work)
 }
 
-// waits reports whether a batch is to be sent again. Until it is nothing new is sent, as by all clients: the log remembers five batches of a
-// producer, and more than four new ones would make it forget that one.
-func (s *stream) waits() bool {
-	return slices.ContainsFunc(s.window, func(b *produced) bool { return !b.flying })
-}
+// mayGoOn reports whether a batch may follow those that there are. The log remembers five batches of a producer, and to send a batch again that
+// is none of those is an error, in Kafka as well: no more than four come after one that has no answer, answered or not.
+func (s *stream) mayGoOn() bool { return len(s.window) == 0 || s.made-s.window[0].number < 5 }
 
 func (p *producer) make(s *stream) *produced {
-	b := &produced{stream: s, sequence: s.sequence}
+	b := &produced{stream: s, sequence: s.sequence, number: s.made}
+	s.made++
 	for range 1 + p.t.chance.IntN(4) {
 		n := p.writer.sent[s.TopicPartition]
 		p.writer.sent[s.TopicPartition] = n + 1
