@@ -147,6 +147,15 @@ func New(t *Topology, c Config) (*App, error) {
 		early: map[partition]*early{}, unknown: map[partition]bool{}, look: make(chan struct{}, 1), restored: map[TaskID]*RestoreMetrics{}, ready: make(chan *liveTask)}, nil
 }
 
+// use keeps the client of the group. The group may have assigned partitions before the function that makes the client has returned it.
+func (a *App) use(client *kgo.Client) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.client == nil {
+		a.client = client
+	}
+}
+
 // Run creates the internal topics that are missing, joins the group and processes records until ctx ends or something
 // fails. Before it returns it commits what it has done and leaves the group.
 func (a *App) Run(ctx context.Context) (err error) {
@@ -167,9 +176,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	a.client = client
-	a.mu.Unlock()
+	a.use(client)
 	defer a.client.CloseAllowingRebalance()
 	running, stop := context.WithCancel(ctx)
 	defer stop()

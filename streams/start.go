@@ -18,7 +18,8 @@ import (
 
 // assigned starts the tasks whose partitions came to us. Their state is read from the changelogs beside the work: the tasks
 // that we have go on.
-func (a *App) assigned(ctx context.Context, _ *kgo.Client, came map[string][]int32) {
+func (a *App) assigned(ctx context.Context, client *kgo.Client, came map[string][]int32) {
+	a.use(client)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused = time.Time{}
