@@ -60,17 +60,16 @@ func (l *losses) BrokerHeard(id kafka.NodeID) {
 func (l *losses) isUnsure() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, image := l.now(), l.image()
-	for id, one := range l.of { // any order
+	now, image, unsure := l.now(), l.image(), false
+	for id, one := range l.of { // any order: every one is looked at
 		b := image.Broker(id)
-		if b != nil && b.Epoch == one.epoch && !b.Fenced && !b.ShuttingDown && now.Sub(one.at) < lossPatience {
-			return true
-		}
 		if b == nil || b.Epoch != one.epoch || b.Fenced {
 			delete(l.of, id)
+			continue
 		}
+		unsure = unsure || !b.ShuttingDown && now.Sub(one.at) < lossPatience
 	}
-	return false
+	return unsure
 }
 
 // whenSure runs f when it is known whether a broker that seems to be dead is, or when that takes too long.
