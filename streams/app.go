@@ -172,6 +172,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.globals.close()
+	a.mu.Lock()
+	a.client = nil // of an earlier run
+	a.mu.Unlock()
 	client, err := kgo.NewClient(a.options()...)
 	if err != nil {
 		return err

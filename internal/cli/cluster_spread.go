@@ -71,7 +71,7 @@ func clusterSpread(r *remote) *cobra.Command {
 		Use:   "spread",
 		Short: "Spread replicas and leaders evenly over the nodes",
 		Long: `Spread replicas over the nodes, so that no two differ by more than one, as far as racks allow it, and have each lead as
-many partitions. It moves as little as that takes. This is what to do when a node has joined.
+many partitions. It moves as little as that takes. A node that joins is given its share without it.
 ` + movesHelp,
 		Example: `  gregor cluster spread --dry-run
   gregor cluster spread --at-once 5`,

@@ -321,6 +321,18 @@ func TestTheLeadPassesOnWhenItsProcessIsKilled(t *testing.T) {
 	}
 }
 
+// newTrio is three voters, in no joint configuration any more.
+func newTrio(t *testing.T, seed uint64) *cluster {
+	c := newCluster(t, seed)
+	c.start(2)
+	c.start(3)
+	c.votersAre(1, 2, 3)
+	c.until("the end of the change of members", func() bool {
+		return !slices.ContainsFunc(c.sorted(), func(r *resident) bool { return len(r.members.outgoing) > 0 })
+	})
+	return c
+}
+
 // slowDisks is the world, with disks as slow as the cluster says.
 type slowDisks struct {
 	*sim.World
@@ -358,13 +370,7 @@ func (d slowDisk) Do(f func()) {
 // election begins anew, candidates have to become more patient, or nobody would ever lead.
 func TestSomebodyLeadsWhereAllDisksAreSlow(t *testing.T) {
 	for seed := range uint64(10) {
-		c := newCluster(t, seed)
-		c.start(2)
-		c.start(3)
-		c.votersAre(1, 2, 3)
-		c.until("the end of the change of members", func() bool {
-			return !slices.ContainsFunc(c.sorted(), func(r *resident) bool { return len(r.members.outgoing) > 0 })
-		})
+		c := newTrio(t, seed)
 		c.slow = 1500 * time.Millisecond
 		was := c.leader().id
 		c.kill(was)
@@ -379,13 +385,7 @@ func TestSomebodyLeadsWhereAllDisksAreSlow(t *testing.T) {
 // A leader applies what is on its own disk, and says that it lives whether its disk does or not.
 func TestALeaderWhoseDiskIsSlowStepsAside(t *testing.T) {
 	for seed := range uint64(10) {
-		c := newCluster(t, seed)
-		c.start(2)
-		c.start(3)
-		c.votersAre(1, 2, 3)
-		c.until("the end of the change of members", func() bool {
-			return !slices.ContainsFunc(c.sorted(), func(r *resident) bool { return len(r.members.outgoing) > 0 })
-		})
+		c := newTrio(t, seed)
 		was := c.leader()
 		was.slow = time.Minute
 		c.write()

@@ -25,8 +25,8 @@ type producer struct {
 
 // stream is what a producer writes to one partition.
 type stream struct {
-	made int // batches, so far
 	kafka.TopicPartition
+	made     int // batches, so far
 	sequence int32
 	window   []*produced // not acknowledged, in order; five at most
 	stalled  bool        // one failed: the others in flight are awaited, and then all are sent again
