@@ -20,6 +20,9 @@ type Cluster interface {
 	Forward(r *wire.ForwardRequest, answered func(*wire.ForwardResponse, error))
 	// CallController brings a request of a node to the active controller, this node or another, and tries for a while.
 	CallController(r kmsg.Request, answered func(kmsg.Response, error))
+	// Confirm tells, from anywhere, whether this node is the quorum's leader: true when a majority has said so after the call, and
+	// this node has applied all that was committed before it.
+	Confirm(answer func(leads bool))
 	// AfterOffset runs f when this node has applied the metadata up to an offset.
 	AfterOffset(offset int64, f func())
 }

@@ -14,7 +14,7 @@ func handleDescribeTopicPartitions(a *API, r *request) {
 	req := r.body.(*kmsg.DescribeTopicPartitionsRequest)
 	image := a.Image()
 	if slices.ContainsFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return image.Topic(t.Topic) == nil }) {
-		a.whenCurrent(r.session.peer, func() { a.answerDescribeTopicPartitions(r, req) })
+		a.whenCurrent(r.session.peer, func(bool) { a.answerDescribeTopicPartitions(r, req) })
 		return
 	}
 	a.answerDescribeTopicPartitions(r, req)

@@ -40,6 +40,9 @@ func handleFetch(a *API, r *request) {
 	if a.RackAware {
 		f.Rack = req.Rack
 	}
+	if a.Cluster != nil && follower == nil {
+		f.Confirm = func(answer func(sure bool)) { a.whenCurrent(r.session.peer, answer) }
+	}
 	set := &r.session.fetches
 	if follower != nil {
 		r.session.follower = follower

@@ -83,7 +83,7 @@ func (d *decision) there() {
 			return
 		}
 		frame := append(r.slot.Buffer(), resp.Frame...)
-		a.afterOffset(resp.Offset, d.deadline, func() { r.slot.Send(frame, nil) })
+		a.afterOffset(resp.Offset, d.deadline, func(bool) { r.slot.Send(frame, nil) })
 	})
 }
 
@@ -102,19 +102,19 @@ func (d *decision) again() {
 	d.row.handle(a, &r)
 }
 
-// afterOffset runs f when this node has applied the metadata up to an offset, or when the time is up.
-func (a *API) afterOffset(offset int64, deadline time.Time, f func()) {
+// afterOffset runs f when this node has applied the metadata up to an offset; or, with false, when the time is up.
+func (a *API) afterOffset(offset int64, deadline time.Time, f func(applied bool)) {
 	done, stop := false, func() {}
-	once := func() {
+	once := func(applied bool) {
 		if !done {
 			done = true
 			stop()
-			f()
+			f(applied)
 		}
 	}
 	a.timers.Do(func() {
-		a.Cluster.AfterOffset(offset, func() { a.timers.Do(once) })
-		stop = a.timers.After(deadline.Sub(a.Runtime.Now()), once)
+		a.Cluster.AfterOffset(offset, func() { a.timers.Do(func() { once(true) }) })
+		stop = a.timers.After(deadline.Sub(a.Runtime.Now()), func() { once(false) })
 	})
 }
 
@@ -157,28 +157,28 @@ func (s *relay) Abort()                                   { s.answered(nil) }
 // ask has the active controller carry out a request of this node's own, as a client of the same peer would send it. here
 // carries it out if that is this node.
 func (a *API) ask(peer server.Peer, request kmsg.Request, here, done func()) {
-	a.askUntil(peer, wire.AppendRequest(nil, 0, "", request)[4:], a.Runtime.Now().Add(patience), here, done)
+	a.askUntil(peer, wire.AppendRequest(nil, 0, "", request)[4:], a.Runtime.Now().Add(patience), here, func(bool) { done() })
 }
 
-// currentPatience is how long a node that does not know a topic may take to find out whether there is one. Without an active
-// controller it answers what it knows.
+// currentPatience is how long a node may take to find out what the active controller knows. Without one it has to do with what it has.
 const currentPatience = 250 * time.Millisecond
 
 // whenCurrent runs f when this node has applied what the active controller had applied when it was asked, and so everything that
-// any node had answered to any client before; or when that takes too long. Kafka's brokers answer from what they have, and a
+// any node had answered to any client before; or, with sure false, when that takes too long. A controller has a majority say that it
+// is the active one first: one that was cut off believes for a while that it is. Kafka's brokers answer from what they have: a
 // client that creates a topic by way of one broker and asks another for it may hear that it does not exist.
-func (a *API) whenCurrent(peer server.Peer, f func()) {
-	if a.Cluster == nil || a.Controller.Active() {
-		f()
+func (a *API) whenCurrent(peer server.Peer, f func(sure bool)) {
+	if a.Cluster == nil {
+		f(true)
 		return
 	}
 	done, stop := false, func() {}
-	once := func() {
+	once := func(sure bool) {
 		a.timers.Do(func() {
 			if !done {
 				done = true
 				stop()
-				f()
+				f(sure)
 			}
 		})
 	}
@@ -186,20 +186,39 @@ func (a *API) whenCurrent(peer server.Peer, f func()) {
 	request := kmsg.NewPtrListPartitionReassignmentsRequest()
 	request.Topics = []kmsg.ListPartitionReassignmentsRequestTopic{}
 	frame := wire.AppendRequest(nil, 0, "", request)[4:]
+	deadline := a.Runtime.Now().Add(currentPatience)
+	var try func()
+	try = func() {
+		a.askUntil(peer, frame, deadline, func() {
+			a.Cluster.Confirm(func(leads bool) {
+				if leads {
+					once(true)
+					return
+				}
+				a.timers.After(forwardPause, func() {
+					if !done {
+						try()
+					}
+				})
+			})
+		}, once)
+	}
 	a.timers.Do(func() {
-		stop = a.timers.After(currentPatience, once)
-		a.askUntil(peer, frame, a.Runtime.Now().Add(currentPatience), once, once)
+		stop = a.timers.After(currentPatience, func() { once(false) })
+		try()
 	})
 }
 
-func (a *API) askUntil(peer server.Peer, frame []byte, deadline time.Time, here, done func()) {
+// askUntil brings a request to the active controller, on this node by here, and runs done when this node has applied what the other
+// had when it answered; or, with done false, when the time is up.
+func (a *API) askUntil(peer server.Peer, frame []byte, deadline time.Time, here func(), done func(bool)) {
 	if a.Cluster == nil || a.Controller.Active() {
 		here()
 		return
 	}
 	now := a.Runtime.Now()
 	if !now.Before(deadline) {
-		done()
+		done(false)
 		return
 	}
 	req := &wire.ForwardRequest{Listener: peer.Listener, RemoteHost: peer.RemoteHost, TimeoutMillis: int32(deadline.Sub(now).Milliseconds()), Frame: frame}
@@ -210,6 +229,18 @@ func (a *API) askUntil(peer server.Peer, frame []byte, deadline time.Time, here,
 		}
 		a.afterOffset(resp.Offset, deadline, done)
 	})
+}
+
+// whenActive runs f with whether a majority says that this node's controller is the active one.
+func (a *API) whenActive(f func(active bool)) {
+	switch {
+	case !a.Controller.Active():
+		f(false)
+	case a.Cluster == nil:
+		f(true)
+	default:
+		a.Cluster.Confirm(func(leads bool) { f(leads && a.Controller.Active()) })
+	}
 }
 
 // errorsIn visits the errors of an answer of the controller.

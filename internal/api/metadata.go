@@ -32,7 +32,7 @@ func handleMetadata(a *API, r *request) {
 		return
 	}
 	if a.misses(req) {
-		a.whenCurrent(r.session.peer, func() { a.answerMetadata(r, req) })
+		a.whenCurrent(r.session.peer, func(bool) { a.answerMetadata(r, req) })
 		return
 	}
 	a.whenSure(func() { a.answerMetadata(r, req) })

@@ -41,7 +41,15 @@ func handleAlterPartitionReassignments(a *API, r *request) {
 }
 
 func handleListPartitionReassignments(a *API, r *request) {
-	a.Controller.ListPartitionReassignments(r.body.(*kmsg.ListPartitionReassignmentsRequest), func(resp *kmsg.ListPartitionReassignmentsResponse) { r.reply(resp) })
+	a.whenActive(func(active bool) {
+		if !active {
+			resp := kmsg.NewPtrListPartitionReassignmentsResponse()
+			resp.Version, resp.ErrorCode = r.body.GetVersion(), kafka.NotController.Code()
+			r.reply(resp)
+			return
+		}
+		a.Controller.ListPartitionReassignments(r.body.(*kmsg.ListPartitionReassignmentsRequest), func(resp *kmsg.ListPartitionReassignmentsResponse) { r.reply(resp) })
+	})
 }
 
 func handleUpdateFeatures(a *API, r *request) {

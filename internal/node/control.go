@@ -112,6 +112,7 @@ type cluster struct{ node *Node }
 
 func (c cluster) Receive(r *wire.RaftRequest) kafka.ErrorCode { return c.node.quorum.Receive(r) }
 func (c cluster) Disconnected(member uint64)                  { c.node.quorum.Disconnected(member) }
+func (c cluster) Confirm(answer func(leads bool))             { c.node.quorum.Confirm(answer) }
 func (c cluster) AfterOffset(offset int64, f func())          { c.node.publisher.afterOffset(offset, f) }
 
 func (c cluster) FetchMetadata(r *wire.FetchMetadataRequest, reply func(*wire.FetchMetadataResponse)) {

@@ -487,6 +487,51 @@ func TestTheLeadIsHandedOver(t *testing.T) {
 	c.until("the end of handing over nothing", func() bool { return done })
 }
 
+// A leader that is cut off believes for a while that it leads, and is confirmed by nobody. One that leads has applied by then what any
+// node had committed before.
+func TestOnlyALeaderIsConfirmed(t *testing.T) {
+	for seed := range uint64(20) {
+		c := newTrio(t, 100+seed)
+		leader := c.leader()
+		for _, r := range c.sorted() {
+			c.write()
+			before, answered := len(leader.machine.lines), false
+			r.Confirm(func(leads bool) {
+				if leads != (r == leader) {
+					t.Fatalf("seed %d: node %d is confirmed as the leader: %t", seed, r.id, leads)
+				}
+				if leads && len(leader.machine.lines) < before {
+					t.Fatalf("seed %d: confirmed with less than was committed", seed)
+				}
+				answered = true
+			})
+			c.until("an answer", func() bool { return answered })
+		}
+		c.cuts[leader.id] = true
+		believed, refused := 0, 0
+		for refused == 0 || leader.epoch != 0 {
+			if leader.epoch != 0 {
+				believed++
+			}
+			leader.Confirm(func(leads bool) {
+				if leads {
+					t.Fatalf("seed %d: node %d is confirmed by nobody", seed, leader.id)
+				}
+				refused++
+			})
+			c.world.RunUntil(20*time.Millisecond, func() bool { return false })
+		}
+		if believed == 0 {
+			t.Errorf("seed %d: it never believed that it leads", seed)
+		}
+		c.until("all answers", func() bool { return len(leader.confirming) == 0 })
+		c.until("another leader", func() bool { return c.leader() != nil })
+		confirmed := false
+		c.leader().Confirm(func(leads bool) { confirmed = leads })
+		c.until("the next one to be confirmed", func() bool { return confirmed })
+	}
+}
+
 func TestAClusterThatGrowsAndSuffersAgrees(t *testing.T) {
 	acked := 0
 	for seed := range uint64(12) {

@@ -28,6 +28,7 @@ func (n *Node) pump() {
 		if n.leader != 0 {
 			n.ledTerm = n.term
 		}
+		n.confirmed(ready.ReadStates)
 		for _, m := range ready.Messages {
 			switch m.GetTo() {
 			case etcd.LocalAppendThread:
@@ -157,6 +158,7 @@ func (n *Node) apply() {
 	}
 	// Until an entry of its own term is applied, a leader does not know what was committed before it.
 	n.step(int32(term), leads && n.appliedTerm == term)
+	n.answerConfirmed(leads)
 	n.considerSnapshot()
 }
 
@@ -295,6 +297,7 @@ func (n *Node) fail(err error) {
 	}
 	n.loop.Do(func() {
 		n.step(0, false)
+		n.answerConfirmed(false)
 		n.release()
 		n.o.Failed(err)
 	})

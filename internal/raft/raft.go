@@ -154,6 +154,9 @@ type Node struct {
 	learned   map[uint64]peer.Address // where members say that they are
 	seen      leaderSeen
 	watchers  map[kafka.NodeID]Observer
+	// confirming are who wants to know whether this node leads, and asked how many have.
+	confirming []confirmation
+	asked      uint64
 
 	// Only functions on the raft loop touch what follows.
 
@@ -413,6 +416,7 @@ func (n *Node) Close(done func(error)) {
 			n.stopTicks()
 		}
 		n.step(0, false)
+		n.answerConfirmed(false)
 		n.release()
 		n.writer.Do(func() {
 			n.disk.Do(func() {

@@ -44,6 +44,10 @@ type Fetch struct {
 	Partitions []FetchPartition
 	// Results are the answers, in the order of the partitions.
 	Results []wire.FetchResult
+	// Confirm, where it is set, tells whether what this node knows of leaders is what the quorum knew after the call. It is asked
+	// before a consumer is told that it has read more than there is: a leader that was cut off, and does not know yet that
+	// there is another, says so of every record that the other has committed since, and the consumer begins anew or gives up.
+	Confirm func(answer func(sure bool))
 	// Done is called once, from anywhere. The results' file ranges are then the callee's to release.
 	Done func(f *Fetch)
 
@@ -53,6 +57,8 @@ type Fetch struct {
 	timeout atomic.Bool
 	// heldBack says that there is more for a follower, which has to wait for its rate.
 	heldBack bool
+	// behind says that a consumer has more than a log. Once confirmed, sure says whether that is so.
+	behind, confirmed, sure bool
 }
 
 // Follower is a broker that replicates, and the epoch of its registration.
@@ -100,7 +106,7 @@ func (m *Manager) Fetch(f *Fetch) {
 // read reads every partition, and reports whether the answer should go out as it is.
 func (f *Fetch) read() (answer bool) {
 	f.drop()
-	f.heldBack = false
+	f.heldBack, f.behind = false, false
 	if len(f.Partitions) == 0 {
 		return true
 	}
@@ -135,6 +141,16 @@ func (f *Fetch) drop() {
 
 // finish answers. Only one caller gets here.
 func (f *Fetch) finish() {
+	if f.behind && !f.confirmed && f.Confirm != nil {
+		f.drop()
+		f.signals.Add(fetchOver) // nobody else reads meanwhile
+		f.Confirm(func(sure bool) {
+			f.confirmed, f.sure = true, sure
+			f.read()
+			f.finish()
+		})
+		return
+	}
 	bytes := 0
 	for i := range f.Results {
 		bytes += f.Results[i].Records.Size
@@ -270,13 +286,19 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 		return // the client goes there
 	}
 	if want.LastEpoch >= 0 && p.diverges(want, result) {
+		if f.behindEnd() != kafka.OffsetOutOfRange {
+			result.Error, result.DivergingEpoch, result.DivergingEnd = kafka.NotLeaderOrFollower, -1, -1
+			p.forgetBounds(result)
+		}
 		return
 	}
 	switch {
 	case follows && want.Offset > limit:
 		// A follower does not know what the leader has committed since.
 		result.Error = kafka.OffsetNotAvailable
-	case want.Offset > log.End() || want.Offset < result.LogStart:
+	case want.Offset > log.End():
+		result.Error = f.behindEnd()
+	case want.Offset < result.LogStart:
 		result.Error = kafka.OffsetOutOfRange
 	}
 	if result.Error != kafka.None {
@@ -287,6 +309,15 @@ func (p *Partition) read(f *Fetch, want *FetchPartition, result *wire.FetchResul
 		return
 	}
 	p.readRange(log, want, result, maxBytes, limit, atLeastOne)
+}
+
+// behindEnd is what a consumer hears who has more than the log.
+func (f *Fetch) behindEnd() kafka.ErrorCode {
+	f.behind = true
+	if f.confirmed && !f.sure {
+		return kafka.NotLeaderOrFollower // as far as anybody knows here; somebody else may know more
+	}
+	return kafka.OffsetOutOfRange
 }
 
 // readRange finds the records.

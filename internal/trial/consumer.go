@@ -268,9 +268,11 @@ func (c *consumer) placeOf(topic *kmsg.FetchResponseTopic, partition int32) *pla
 	return nil
 }
 
-// outOfRange may be said only where the beginning of the log has passed the place. It may go back with a crash.
+// outOfRange may be said only where the beginning of the log has passed the place. It may go back with a crash. Where it never moves,
+// nobody may say so, not even a node that was cut off and believes that it leads: a consumer would begin anew, or give up.
 func (c *consumer) outOfRange(p *place, from int64) {
 	life := c.from.life
+	c.t.expect(c.t.shadow.part(p.Topic, p.Partition).policy == trims, "%s: %s says that %d is out of range, and it begins at 0 for ever", c.name, p, from)
 	c.seek(p, func() {
 		c.t.expect(p.next > from || c.from.life != life || !c.t.leads(life, p.TopicPartition), "%s: %s says that %d is out of range, and it begins at or below that: what was read is gone", c.name, p, from)
 		c.fetchAll()
