@@ -105,7 +105,7 @@ func foreigners(asked, sources, cache string, out io.Writer) (map[string][]strin
 		case asked != "all":
 			return nil, fmt.Errorf("the client %s: %w", l.name, err)
 		default:
-			fmt.Fprintf(out, "clients        %s is left out: %v\n", l.name, err)
+			fmt.Fprintf(out, "clients        %s is left out (chaos/README.md says what it needs): %v\n", l.name, err)
 		}
 		names = slices.DeleteFunc(names, func(name string) bool { return name == l.name })
 	}
