@@ -41,7 +41,7 @@ func every(s *shard, d time.Duration, decide func(*machine) []metadata.Record) {
 func (m *machine) electPreferred() (records []metadata.Record) {
 	m.image().Topics(func(t *metadata.Topic) bool {
 		for _, p := range t.Partitions {
-			if p.Leader == kafka.NoNode || len(records) == mostMoves {
+			if p.Leader == kafka.NoNode || len(records) == mostMoves || m.full(p.Replicas[0]) {
 				continue
 			}
 			if record, refusal := m.electOne(electPreferred, t, p); refusal == nil {

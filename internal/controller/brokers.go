@@ -123,6 +123,7 @@ type Heartbeat struct {
 	Applied      int64 // the metadata offset that it has applied
 	WantFence    bool  // it is not ready to serve, or not any more
 	WantShutdown bool  // it wants to leave in good order
+	Full         bool  // its disk is full: it reads and deletes, but cannot append
 }
 
 // HeartbeatReply is what the controller makes of a heartbeat.
@@ -170,7 +171,7 @@ func (m *machine) heartbeat(h Heartbeat) ([]metadata.Record, *refusal) {
 	s := m.session(b)
 	now := m.options.Runtime.Now()
 	s.between += (now.Sub(s.heard) - s.between) / 8
-	s.heard, s.applied = now, h.Applied
+	s.heard, s.applied, s.full = now, h.Applied, h.Full
 	switch {
 	case h.WantShutdown && !b.Fenced && !b.ShuttingDown:
 		return append(m.retire(b.ID), &metadata.BrokerChange{ID: b.ID, Epoch: b.Epoch, ShuttingDown: metadata.Set}), nil
@@ -181,8 +182,40 @@ func (m *machine) heartbeat(h Heartbeat) ([]metadata.Record, *refusal) {
 	case !h.WantFence && b.Fenced && h.Applied >= b.Epoch:
 		unfenced := &metadata.BrokerChange{ID: b.ID, Epoch: b.Epoch, Fenced: metadata.Cleared}
 		return append([]metadata.Record{unfenced}, m.revive(b.ID)...), nil
+	case h.Full && b.Active():
+		return m.unburden(b.ID), nil
 	}
 	return nil, nil
+}
+
+// full reports whether a broker's disk was full when it was heard last.
+func (m *machine) full(id kafka.NodeID) bool {
+	b := m.image().Broker(id)
+	return b != nil && m.session(b).full
+}
+
+// unburden has others lead what a broker leads that cannot append, where anybody in sync can. It stays in sync until who
+// leads puts it out; and it leads again when there is space, as the replica that is preferred.
+func (m *machine) unburden(id kafka.NodeID) (records []metadata.Record) {
+	live := func(other kafka.NodeID) bool { return other != id && m.active(other) && !m.full(other) }
+	m.image().Topics(func(t *metadata.Topic) bool {
+		var h heirs
+		for _, p := range t.Partitions {
+			if p.Leader != id || len(records) == mostMoves {
+				continue
+			}
+			o := outcomeOf(p)
+			o.leader = m.choose(&h, p, o, live)
+			if c := change(t.ID, p, o); c != nil {
+				records = append(records, c)
+			}
+		}
+		return len(records) < mostMoves
+	})
+	if len(records) > 0 {
+		m.options.Log.Warn("a broker's disk is full, and others lead what it led", "broker", id, "partitions", len(records))
+	}
+	return records
 }
 
 func (m *machine) fence(b *metadata.Broker) []metadata.Record {

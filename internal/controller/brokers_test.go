@@ -495,3 +495,47 @@ func TestABrokerThatHasJustComeBackIsGivenLittle(t *testing.T) {
 	c.live(31, 1, 2, 3, 4)
 	restart(1, "[2 2 3 2 2 3]") // 3 came back too long ago to be spared
 }
+
+func TestABrokerWhoseDiskIsFullLeadsOnlyWhatNobodyElseCan(t *testing.T) {
+	c := newCluster(t, 4)
+	c.options.RebalanceEvery = 10 * time.Second
+	c.Lead(2, c.log)
+	c.settle()
+	c.created(assigned("t", []int32{1, 2, 3}, []int32{1, 3, 2}, []int32{2, 1, 3}), assigned("alone", []int32{1}))
+	c.expectAlter("who is late", c.proposal("t", 1, 1, 2), kafka.None) // 3 is not in sync
+	live := func(seconds int, full ...kafka.NodeID) {
+		t.Helper()
+		for range seconds {
+			c.world.Run(time.Second)
+			for id := kafka.NodeID(1); id <= 4; id++ {
+				if _, err := c.heartbeat(Heartbeat{Broker: id, Full: slices.Contains(full, id), Epoch: c.epoch[id], Applied: 1 << 40}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	leaders := func(what, want string) {
+		t.Helper()
+		var list []kafka.NodeID
+		for _, p := range c.image().Topic("t").Partitions {
+			list = append(list, p.Leader)
+		}
+		list = append(list, c.image().Partition("alone", 0).Leader)
+		if got := fmt.Sprint(list); got != want {
+			t.Errorf("%s leaders are %s, want %s", what, got, want)
+		}
+	}
+	live(1)
+	leaders("with space everywhere", "[1 1 2 1]")
+	live(1, 1)
+	leaders("with 1 full", "[2 2 2 1]")
+	c.expectPartition("t", 0, "replicas=[1 2 3] isr=[1 2 3] elr=[] leader=2/1 epoch=1")
+	live(15, 1)
+	leaders("with 1 full for long", "[2 2 2 1]") // what is preferred does not come back to it
+	live(1, 1, 2)
+	leaders("with 1 and 2 full", "[3 2 3 1]") // of the second nobody in sync has space
+	live(1, 1, 2, 3)
+	leaders("with all full", "[3 2 3 1]")
+	live(15)
+	leaders("with space again", "[1 1 2 1]")
+}

@@ -34,6 +34,7 @@ type session struct {
 	applied  int64         // the metadata offset that the broker has applied
 	shutdown int64         // the offset from which on everybody knows that it leads nothing; -1 if it does not shut down
 	lost     bool          // its connection has ended, and it has a moment to be heard of again
+	full     bool          // its disk was, when it was heard last
 }
 
 func newMachine(options *Options) *machine {

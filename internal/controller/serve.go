@@ -130,7 +130,7 @@ func (c *Controller) serveHeartbeat(req *kmsg.BrokerHeartbeatRequest, reply func
 	resp := kmsg.NewPtrBrokerHeartbeatResponse()
 	resp.Version = req.Version
 	h := Heartbeat{Broker: kafka.NodeID(req.BrokerID), Epoch: req.BrokerEpoch, Applied: req.CurrentMetadataOffset,
-		WantFence: req.WantFence, WantShutdown: req.WantShutdown}
+		WantFence: req.WantFence, WantShutdown: req.WantShutdown, Full: len(req.OfflineLogDirs) > 0}
 	c.Heartbeat(h, func(r HeartbeatReply, err error) {
 		if err != nil {
 			resp.ErrorCode = kafka.AsErrorCode(err).Code()

@@ -14,6 +14,7 @@ import (
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/node"
 	"github.com/gregorhq/gregor/internal/peer"
+	"github.com/gregorhq/gregor/internal/record"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
 
@@ -509,6 +510,60 @@ func TestLeadersGoBackToFirstReplicasByThemselves(t *testing.T) {
 			t.Errorf("auto.leader.rebalance.enable=%s: %d partitions are not led by their first replicas", enabled, n)
 		}
 	}
+}
+
+func TestWhoseDiskIsFullLeadsNothing(t *testing.T) {
+	w := newTown(t, 24)
+	w.config = config.Static{"leader.imbalance.check.interval.seconds": "20", "min.insync.replicas": "2"}
+	first := w.found()
+	for range 2 {
+		w.until("the node that joins serves", w.join(first).serves)
+	}
+	w.agree()
+	if code := w.createTopic(first, "orders", 3); code != kafka.None {
+		t.Fatal(code)
+	}
+	leads := func(h *house) (n int) {
+		for _, p := range w.active().life.node.Image().Topic("orders").Partitions {
+			if int(p.Leader) == h.number-1 {
+				n++
+			}
+		}
+		return n
+	}
+	produce := func() (code kafka.ErrorCode) {
+		request := kmsg.NewPtrProduceRequest()
+		request.Version, request.Acks, request.TimeoutMillis = 9, -1, 5000
+		topic := kmsg.NewProduceRequestTopic()
+		topic.Topic = "orders"
+		part := kmsg.NewProduceRequestTopicPartition()
+		leader := w.active().life.node.Image().Partition("orders", 0).Leader
+		batch := record.NewBuilder(record.Plain())
+		batch.Add(1000, nil, []byte("an order"))
+		part.Records = batch.Build()
+		topic.Partitions = append(topic.Partitions, part)
+		request.Topics = append(request.Topics, topic)
+		return kafka.ErrorCode(w.ask(w.houses[leader], request).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
+	}
+	w.until("a produced record", func() bool { return produce() == kafka.None })
+	full := w.houses[w.active().life.node.Image().Partition("orders", 0).Leader]
+	before := leads(full)
+	full.faulty.Add(vfs.Rule{Op: "write", Name: "/gregor/logs/*/*.log", Err: vfs.ErrNoSpace})
+	if code := produce(); code != kafka.KafkaStorageError {
+		t.Errorf("where there is no space a record is answered %v", code)
+	}
+	began := w.world.Now()
+	w.until("others to lead", func() bool { return leads(full) == 0 })
+	w.until("a record to be acknowledged", func() bool { return produce() == kafka.None })
+	if took := w.world.Now().Sub(began); took > 3*time.Second {
+		t.Errorf("nobody could produce for %v", took)
+	}
+	w.world.Run(time.Minute)
+	if n := leads(full); n > 0 {
+		t.Errorf("%d leaders came back to a disk that is full", n)
+	}
+	full.faulty.Clear()
+	w.until("its leaders to come back", func() bool { return leads(full) == before })
 }
 
 func TestATopicIsCreatedOnceWhateverBecomesOfTheController(t *testing.T) {

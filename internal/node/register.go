@@ -127,6 +127,10 @@ func (r *registrar) beat() {
 	request.BrokerID, request.BrokerEpoch = int32(r.node.id), r.epoch
 	request.CurrentMetadataOffset = r.node.publisher.Image().Offset()
 	request.WantShutdown = r.leaving != nil
+	if d := r.node.directory; d.Full() {
+		// KIP-858 says so of a directory that is gone for good. This one is back when there is space.
+		request.Version, request.OfflineLogDirs = 1, [][16]byte{d.Meta().DirectoryID}
+	}
 	r.node.callController(request, func(response kmsg.Response, err error) {
 		r.loop.Do(func() { r.beaten(response, err) })
 	})

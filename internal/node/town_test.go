@@ -42,6 +42,7 @@ type house struct {
 	town    *town
 	number  int
 	disk    *vfs.Memory
+	faulty  *vfs.Faulty // the disk as this life has it
 	life    *life
 	refused error // why it was not let in
 	thief   bool  // and that is as it should be
@@ -145,7 +146,8 @@ func (h *house) openAs(l *life, admission *node.Admission, static config.Static)
 			all[key] = value
 		}
 	}
-	n, err := node.Open(node.Options{Runtime: l, FS: h.disk, Dir: "/gregor", Config: all, Logger: l.logger(), Peers: &wires{l}, Admission: admission, Seeds: h.seeds,
+	h.faulty = vfs.NewFaulty(h.disk)
+	n, err := node.Open(node.Options{Runtime: l, FS: h.faulty, Dir: "/gregor", Config: all, Logger: l.logger(), Peers: &wires{l}, Admission: admission, Seeds: h.seeds,
 		Endpoints:  []metadata.Endpoint{{Listener: "PLAINTEXT", Host: address.Host, Port: address.Port}},
 		Advertised: func(server.Peer) (string, int32) { return address.Host, int32(address.Port) },
 		Failed:     func(err error) { l.failure = err }})
@@ -349,10 +351,19 @@ type slot struct {
 
 func (s *slot) Buffer() []byte { return nil }
 func (s *slot) Send(frame []byte, splices []wire.Splice) {
-	s.frame, s.ready = slices.Clone(frame), true
-	for i := range splices {
-		splices[i].Release()
+	s.frame, s.ready = nil, true
+	sent := 0
+	for _, splice := range splices {
+		s.frame = append(s.frame, frame[sent:splice.At]...)
+		sent = splice.At
+		part := make([]byte, splice.Size)
+		if n, err := splice.File.ReadAt(part, splice.Position); n < len(part) {
+			s.conn.town.t.Errorf("read %d of %d bytes of a segment: %v", n, len(part), err)
+		}
+		s.frame = append(s.frame, part...)
+		splice.Release()
 	}
+	s.frame = append(s.frame, frame[sent:]...)
 	s.conn.flush()
 }
 func (s *slot) Silence() { s.conn.close() }

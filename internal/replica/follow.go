@@ -161,9 +161,13 @@ func (p *Partition) takeLocked(leader kafka.NodeID, asked following, r *kmsg.Fet
 	}
 	wrote, err := p.appendFetched(log, r.RecordBatches)
 	if err != nil {
-		p.manager.logger.Warn("cannot append what the leader has sent; trying again", "partition", p.TopicPartition.String(), "leader", int(leader), "error", err)
+		if err.Error() != p.stuckWith {
+			p.stuckWith = err.Error()
+			p.manager.logger.Warn("cannot append what the leader has sent; trying again", "partition", p.TopicPartition.String(), "leader", int(leader), "error", err)
+		}
 		return takenPause
 	}
+	p.stuckWith = ""
 	if end := min(r.HighWatermark, log.End()); end > p.watermark.Load() {
 		p.raise(log, end, fire)
 	}

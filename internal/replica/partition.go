@@ -42,7 +42,9 @@ type Partition struct {
 	early     []*Deletion // of records that are not committed yet
 	// savedStart is where the log begins, as far as that is durable: what a follower tells its leader.
 	savedStart int64
-	committed  func(offset int64) // see machineLog
+	// stuckWith is why what the leader has sent could not be appended the last time, empty where it could.
+	stuckWith string
+	committed func(offset int64) // see machineLog
 }
 
 // State is what the metadata says about the replica, as of the last change that was applied.

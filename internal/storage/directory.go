@@ -12,11 +12,15 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gregorhq/gregor/internal/kafka"
 	"github.com/gregorhq/gregor/internal/loop"
 	"github.com/gregorhq/gregor/internal/vfs"
 )
+
+// fullSaidEvery is how often the log is told that the disk is full, where that comes and goes.
+const fullSaidEvery = 30 * time.Second
 
 const (
 	lockFile          = ".lock"
@@ -66,6 +70,7 @@ type Directory struct {
 
 	pointsLost bool                    // nobody knows what the last process had made durable
 	full       atomic.Bool             // the last write found no space
+	fullSaid   atomic.Int64            // when the log was last told so, in ms; 0 for never
 	failure    atomic.Pointer[failure] // once set, nothing is written, synced or read here any more
 
 	checkpointing sync.Mutex // one writer of checkpoint files at a time
@@ -399,7 +404,9 @@ func (d *Directory) short() bool {
 // to tell the caller.
 func (d *Directory) failed(err error) error {
 	if errors.Is(err, vfs.ErrNoSpace) {
-		if !d.full.Swap(true) {
+		// Small writes may succeed where large ones do not, so it is full again and again.
+		now, said := d.rt.Now().UnixMilli(), d.fullSaid.Load()
+		if !d.full.Swap(true) && (said == 0 || now-said >= fullSaidEvery.Milliseconds()) && d.fullSaid.CompareAndSwap(said, now) {
 			d.logger.Error("log directory is full", "directory", d.path, "error", err)
 		}
 		return kafka.KafkaStorageError
