@@ -27,6 +27,7 @@ type produceRequest struct {
 	result      wire.ProduceResult
 	endpoints   []wire.Endpoint
 	held        bool // its answer was, see mustHold
+	confirmed   bool // see mustConfirm
 }
 
 type producedTopic struct {
@@ -55,7 +56,7 @@ func (s *session) handleProduce(h wire.Header, slot server.Slot) error {
 	s.api.Replicas.Stats.ProduceRequests.Add(1)
 	r := newProduceRequest()
 	r.api, r.session, r.slot, r.version, r.correlation = s.api, s, slot, h.Version, h.Correlation
-	r.topics, r.endpoints = r.topics[:0], r.endpoints[:0]
+	r.topics, r.endpoints, r.confirmed = r.topics[:0], r.endpoints[:0], false
 	r.Begin(parsed.Acks, parsed.TimeoutMs, parsed.Partitions)
 	refusal := kafka.None
 	switch {
@@ -172,10 +173,44 @@ func (r *produceRequest) mustHold() bool {
 	return hold
 }
 
+// mustConfirm reports whether the quorum has to confirm first that this node leads: its log says that the producer and it have parted. So
+// says a leader that was cut off, and does not know yet that there is another, to a producer that has written to that one since, and it
+// is final: librdkafka gives up for good.
+func (r *produceRequest) mustConfirm() bool {
+	if r.confirmed || r.api.Cluster == nil {
+		return false
+	}
+	for i := range r.Batches {
+		if parted(r.Batches[i].Err) {
+			return true
+		}
+	}
+	return false
+}
+
+func parted(code kafka.ErrorCode) bool {
+	return code == kafka.OutOfOrderSequenceNumber || code == kafka.InvalidProducerEpoch
+}
+
+// confirm goes on when it is known whether this node leads.
+func (r *produceRequest) confirm(sure bool) {
+	r.confirmed = true
+	for i := range r.Batches {
+		if s := &r.Batches[i]; parted(s.Err) && (!sure || !s.Stands()) {
+			s.Err = kafka.NotLeaderOrFollower
+		}
+	}
+	r.answer()
+}
+
 // answer is called when every part of the request has its result.
 func (r *produceRequest) answer() {
 	if r.Acks == 0 {
 		r.answerNothing()
+		return
+	}
+	if r.mustConfirm() {
+		r.api.whenCurrent(r.session.peer, r.confirm)
 		return
 	}
 	if r.mustHold() {

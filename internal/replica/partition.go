@@ -292,6 +292,7 @@ func (p *Partition) appended(s *Staged, log *storage.Log, logStart int64, fire *
 		if s.Err == kafka.KafkaStorageError {
 			p.refused.note(s, p.leaderEpoch, s.Err)
 		}
+		s.judged = p.leaderEpoch
 		s.refuse(s.Err)
 		fire.finish(s)
 		return false

@@ -34,7 +34,19 @@ type Staged struct {
 	Records   []record.RecordError
 	partition *Partition
 	request   *Produce
-	order     int // place in the drain
+	order     int   // place in the drain
+	judged    int32 // the leader epoch in which the log refused it
+}
+
+// Stands reports whether what the log refused it still refuses: this node has led the partition since.
+func (s *Staged) Stands() bool {
+	p := s.partition
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leads(-1) == kafka.None && p.leaderEpoch == s.judged
 }
 
 // Begin makes the request ready for its parts. It must be followed by Stage or Refuse for each part, then by Drain.Add.

@@ -232,8 +232,9 @@ func (p *producer) settle(b *produced, answer *kmsg.ProduceResponseTopicPartitio
 			s.window, s.overtaken = nil, true
 			return
 		}
-		// One that leads no more lacks what was acknowledged by others since.
-		broken := b == s.window[0] && p.t.leads(p.from.life, s.TopicPartition)
+		// Nobody may say so, not even a node that leads no more, does not know it, and lacks what was acknowledged by others since: to a
+		// client it means that producer and log have parted for good.
+		broken := b == s.window[0]
 		if broken {
 			p.t.tell(s.TopicPartition)
 		}
