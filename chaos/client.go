@@ -38,19 +38,33 @@ type workload struct {
 
 // errorCounts counts the errors that clients report to their users. They break no promise, but are worth a look.
 type errorCounts struct {
+	now    func() time.Duration // of the run
 	mu     sync.Mutex
-	counts map[string]int
+	counts map[string]errorCount
+}
+
+// errorCount is how often there was an error, and when first and last.
+type errorCount struct {
+	n           int
+	first, last time.Duration
 }
 
 func (e *errorCounts) add(who string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.counts == nil {
-		e.counts = map[string]int{}
+		e.counts = map[string]errorCount{}
 	}
-	if text := who + ": " + err.Error(); len(e.counts) < 1000 || e.counts[text] > 0 {
-		e.counts[text]++
+	text, now := who+": "+err.Error(), e.now()
+	c, known := e.counts[text]
+	if !known && len(e.counts) >= 1000 {
+		return
 	}
+	if !known {
+		c.first = now
+	}
+	c.n, c.last = c.n+1, now
+	e.counts[text] = c
 }
 
 // client connects as the clients of the run do, with less patience than the defaults: faults last seconds.

@@ -7,7 +7,7 @@ import (
 )
 
 func newForeign() *foreign {
-	return &foreign{name: "other", history: newHistory(), errors: &errorCounts{}, count: func() {},
+	return &foreign{name: "other", history: newHistory(), errors: &errorCounts{now: newHistory().now}, count: func() {},
 		consumers: map[string]*consumer{}, fresh: map[string]map[int32]time.Duration{}, sends: map[value]*send{}, commits: map[string]*commit{}}
 }
 

@@ -136,6 +136,7 @@ func run(ctx context.Context, o options) (count int, err error) {
 	c := newCluster(place, d, binary, folder, o.nodes)
 	defer c.killAll()
 	w := &workload{history: newHistory(), partitions: int32(o.partitions), seeds: c.addresses(), dial: place.dial}
+	w.errors.now = w.history.now
 	client, err := w.client("admin")
 	if err != nil {
 		return 0, err

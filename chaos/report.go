@@ -119,7 +119,8 @@ func report(out io.Writer, w *workload, faults []fault, violations []violation, 
 	reportPauses(out, faults, pauses(h, until))
 	w.errors.mu.Lock()
 	for _, text := range sortedKeys(w.errors.counts) {
-		fmt.Fprintf(out, "client error   %d × %s\n", w.errors.counts[text], text)
+		c := w.errors.counts[text]
+		fmt.Fprintf(out, "client error   %d × at %.1f to %.1f s: %s\n", c.n, c.first.Seconds(), c.last.Seconds(), text)
 	}
 	w.errors.mu.Unlock()
 

@@ -10,6 +10,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,7 +113,11 @@ func (c *Controller) ended(turn int, epoch int32, log statemachine.Log, err erro
 	if err == nil || errors.Is(err, kafka.NotLeaderOrFollower) {
 		return
 	}
-	c.options.Log.Error("the controller will load its log again", "epoch", epoch, "because", err)
+	level := slog.LevelError
+	if errors.Is(err, kafka.NotController) {
+		level = slog.LevelInfo // it was about to hand over, and may not have been able to
+	}
+	c.options.Log.Log(context.Background(), level, "the controller will load its log again", "epoch", epoch, "because", err)
 	c.options.Runtime.Loop("controller again").After(time.Second, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -20,8 +20,8 @@ func (n *Node) Append(epoch int32, batch []byte) (next int64, err error) {
 		return 0, kafka.NotLeaderOrFollower
 	}
 	if err := n.raw.Propose(batch); err != nil {
-		// It leads, but has too much on its way. Whoever asked may load the log again and go on.
-		return 0, fmt.Errorf("propose an entry: %w", err)
+		// It leads, but hands over, or has too much on its way. Whoever asked may load the log again and go on.
+		return 0, fmt.Errorf("%w: it hands over, or has too much on its way: %v", kafka.NotController, err)
 	}
 	n.pump()
 	if !n.leads || n.term != uint64(epoch) {
